@@ -1,0 +1,1 @@
+"""Flat minima, sharpness-aware minimisation and implicit bias: papers whose claims are measured."""
