@@ -1,0 +1,12 @@
+"""What the landscape looks like at a point.
+
+Functions of `(loss, parameters, ...)` with `loss(parameters) -> scalar`; parameters are a tensor or a flat dict of tensors.
+Exact functions are exact to rounding in the parameters' dtype; estimates return their own error.
+"""
+
+from .products import hessian_vector_product, hvp_operator
+
+__all__ = [
+    "hessian_vector_product",
+    "hvp_operator",
+]
