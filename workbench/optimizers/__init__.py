@@ -1,0 +1,60 @@
+"""Update rules as pure functions: gradient descent, heavy ball and Nesterov around any effective gradient."""
+
+from workbench.optimizers.adapter import as_torch
+from workbench.optimizers.filters import admissible_set, curvature_polynomial, max_sharpness, stability_constant
+from workbench.optimizers.rule import Oracle, Plain, Rule, State, gradient_descent, heavy_ball, nesterov
+from workbench.optimizers.schedules import LinearDecay, StepDecay, SwitchOn
+from workbench.optimizers.sharpness_aware import (
+    MSAM,
+    GradientPenalty,
+    HessianUSAM,
+    MultiStepSAM,
+    NestedUSAM,
+    TwoStepUSAM,
+    UnifiedSAM,
+    by_name,
+    gradient_penalty,
+    hessian_usam,
+    m_sam,
+    multi_step_sam,
+    nested_usam,
+    sam,
+    two_step_usam,
+    unified_sam,
+    usam,
+)
+
+__all__ = [
+    "MSAM",
+    "GradientPenalty",
+    "HessianUSAM",
+    "LinearDecay",
+    "MultiStepSAM",
+    "NestedUSAM",
+    "Oracle",
+    "Plain",
+    "Rule",
+    "State",
+    "StepDecay",
+    "SwitchOn",
+    "TwoStepUSAM",
+    "UnifiedSAM",
+    "admissible_set",
+    "as_torch",
+    "by_name",
+    "curvature_polynomial",
+    "gradient_descent",
+    "gradient_penalty",
+    "heavy_ball",
+    "hessian_usam",
+    "m_sam",
+    "max_sharpness",
+    "multi_step_sam",
+    "nested_usam",
+    "nesterov",
+    "sam",
+    "stability_constant",
+    "two_step_usam",
+    "unified_sam",
+    "usam",
+]
