@@ -7,15 +7,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-Parameters = Tensor | dict[str, Tensor]
+from workbench.parameters import Parameters, ravel, tree_map, unravel
+
 Loss = Callable[[Parameters], Tensor]
 
 
 def flatten(parameters: Parameters) -> tuple[Float[Tensor, " parameter"], Callable[[Tensor], Parameters]]:
     """Parameters as one vector (dict order, each entry row-major) and the function that undoes it.
 
-    Works inside `torch.func` transforms. `torch.nn.Parameter` entries are detached, so that a module's own autograd graph
-    never grows behind a curvature call.
+    Works inside `torch.func` transforms. `torch.nn.Parameter` entries are detached, so that a module's own autograd
+    graph never grows behind a curvature call. Raises ValueError for anything but real tensors of one dtype and device.
     """
     entries = parameters if isinstance(parameters, dict) else {"parameters": parameters}
     if not entries:
@@ -28,16 +29,8 @@ def flatten(parameters: Parameters) -> tuple[Float[Tensor, " parameter"], Callab
     if len({(entry.dtype, entry.device) for entry in entries.values()}) > 1:
         found = ", ".join(f"{name}: {entry.dtype} on {entry.device}" for name, entry in entries.items())
         raise ValueError(f"parameters must share one dtype and one device, got {found}; convert them with .to(...)")
-    tensors = [entry.detach() if isinstance(entry, torch.nn.Parameter) else entry for entry in entries.values()]
-    shapes = [entry.shape for entry in tensors]
-    sizes = [entry.numel() for entry in tensors]
-    flat = tensors[0].reshape(-1) if len(tensors) == 1 else torch.cat([entry.reshape(-1) for entry in tensors])
-
-    def unflatten(vector: Tensor) -> Parameters:
-        pieces = [piece.reshape(shape) for piece, shape in zip(vector.split(sizes), shapes, strict=True)]
-        return dict(zip(entries, pieces, strict=True)) if isinstance(parameters, dict) else pieces[0]
-
-    return flat, unflatten
+    detached = tree_map(lambda entry: entry.detach() if isinstance(entry, torch.nn.Parameter) else entry, parameters)
+    return ravel(detached), lambda vector: unravel(vector, detached)
 
 
 def flat_loss(loss: Loss, unflatten: Callable[[Tensor], Parameters]) -> Callable[[Tensor], Tensor]:
@@ -58,8 +51,8 @@ class HVPOperator:
     """The Hessian of a loss at one point, as a map on vectors.
 
     `operator(v)` multiplies a vector [P] or every row of a block [k, P]. The forward pass and the gradient are computed
-    once, when the operator is made; a product is one more backward pass (reverse over reverse: the Hessian is symmetric,
-    so pulling back through the gradient equals pushing forward).
+    once, when the operator is made; a product is one more backward pass (reverse over reverse: the Hessian is
+    symmetric, so pulling back through the gradient equals pushing forward).
     """
 
     pullback: Callable[[Tensor], Tensor]

@@ -1,0 +1,86 @@
+"""The exact Hessian of any loss of parameters."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from workbench import memory
+
+from .products import HVPOperator, Loss, Parameters, hvp_operator
+
+# Intermediate results of one block of products. Larger blocks leave the caches and gain nothing (measured: 1 to 64
+# vectors at a time cost the same per vector from 2 MB a vector upwards), smaller ones pay the dispatch again and again.
+_BLOCK_BYTES = 64 * 2**20
+
+
+def hessian(loss: Loss, parameters: Parameters) -> Float[Tensor, "parameter parameter"]:
+    """All second derivatives of `loss` at `parameters`, exact to rounding in their dtype, and exactly symmetric.
+
+    Rows and columns follow the dict's order, each entry row-major. Works inside `torch.func.vmap` (so in a sweep one
+    call gives the Hessians of all runs). At kinks (ReLU at exactly 0) it is the Hessian of the branch PyTorch
+    differentiates. `asymmetry` measures the rounding error of the plain, unsymmetrised rows.
+
+    Raises:
+        workbench.memory.OutOfBudget: the matrix does not fit; raised before any work, with its size.
+    """
+    operator = hvp_operator(loss, parameters)
+    require_dense(operator.size, operator.dtype)
+    rows = hessian_rows(operator)
+    return symmetrised(rows)
+
+
+def asymmetry(loss: Loss, parameters: Parameters) -> Float[Tensor, ""]:
+    """Largest |H - Hᵀ| relative to the largest |H|, over rows computed one by one from double backward passes.
+
+    It is zero in exact arithmetic, so it estimates the rounding error of `hessian`; a value far above the dtype's
+    epsilon means a loss that is not twice differentiable there or not deterministic.
+    """
+    operator = hvp_operator(loss, parameters)
+    require_dense(operator.size, operator.dtype)
+    rows = hessian_rows(operator)
+    scale = rows.abs().amax()
+    return (rows - rows.mT).abs().amax() / torch.where(scale > 0, scale, torch.ones_like(scale))
+
+
+def require_dense(size: int, dtype: torch.dtype, copies: int = 2) -> None:
+    """Refuse a dense [P, P] matrix (and its working copy) that exceeds the memory budget, before any work."""
+    memory.require(
+        copies * size * size * dtype.itemsize,
+        f"A dense {size:,} x {size:,} Hessian ({str(dtype).removeprefix('torch.')}, with a working copy)",
+        "Use top_eigenpairs for the largest eigenvalues, spectral_density for the whole spectrum, "
+        "or raise WORKBENCH_MEMORY (GiB).",
+    )
+
+
+def hessian_rows(operator: HVPOperator) -> Float[Tensor, "parameter parameter"]:
+    """The Hessian's rows as Hessian-vector products with unit vectors, in blocks of bounded memory."""
+    unit = torch.eye(operator.size, dtype=operator.dtype, device=operator.device)
+    block = _block_size(operator, unit[0])
+    return torch.cat([operator(unit[i : i + block]) for i in range(0, operator.size, block)])
+
+
+def symmetrised(matrix: Float[Tensor, "parameter parameter"]) -> Float[Tensor, "parameter parameter"]:
+    """(H + Hᵀ) / 2: exactly symmetric, and with less rounding error than either triangle."""
+    return (matrix + matrix.mT) * 0.5
+
+
+class _Traffic(TorchDispatchMode):
+    """Counts the bytes of every result computed inside, whatever transforms are active above."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for entry in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(entry, Tensor):
+                self.bytes += entry.numel() * entry.element_size()
+        return result
+
+
+def _block_size(operator: HVPOperator, vector: Tensor) -> int:
+    with _Traffic() as traffic:
+        operator(vector)
+    return max(1, min(operator.size, _BLOCK_BYTES // max(1, traffic.bytes)))

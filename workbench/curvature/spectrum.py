@@ -1,0 +1,75 @@
+"""All eigenvalues: of a Hessian, and of the Jacobian of an update map."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench import memory
+
+from .hessian import hessian, require_dense
+from .products import Loss, Parameters, flatten
+
+
+def spectrum(loss: Loss, parameters: Parameters) -> Float[Tensor, " eigenvalue"]:
+    """Every Hessian eigenvalue of `loss` at `parameters`, ascending, exact to rounding in their dtype.
+
+    Inside `torch.func.vmap` or a sweep one call gives the spectra [run, P] of all runs. Parameters that are not finite
+    (a diverged run) give NaN, never an error.
+
+    Raises:
+        workbench.memory.OutOfBudget: the dense Hessian does not fit; raised before any work, with its size.
+    """
+    flat, _ = flatten(parameters)
+    require_dense(flat.numel(), flat.dtype, copies=3)
+    values = symmetric_eigenvalues(hessian(loss, parameters))
+    return torch.where(torch.isfinite(flat).all(), values, torch.nan)
+
+
+def symmetric_eigenvalues(matrix: Float[Tensor, "parameter parameter"]) -> Float[Tensor, " eigenvalue"]:
+    """Eigenvalues of a symmetric matrix, ascending; all NaN when an entry is not finite."""
+    finite = torch.isfinite(matrix).all()
+    values = torch.linalg.eigvalsh(torch.where(finite, matrix, 0.0))
+    return torch.where(finite, values, torch.nan)
+
+
+def update_jacobian(step: Callable, *states: Parameters) -> Float[Tensor, "state state"]:
+    """Jacobian of an update map `step(*states) -> states` on the stacked state, by forward differentiation.
+
+    Each state is a tensor or a flat dict of tensors (for instance the parameters and the momentum buffer); with several
+    states `step` returns a tuple of as many. Rows and columns are the states in order, each ravelled.
+
+    Raises:
+        ValueError: `step` returns something of another size than it was given.
+        workbench.memory.OutOfBudget: the dense matrix does not fit.
+    """
+    if not states:
+        raise ValueError("update_jacobian needs at least one state: update_jacobian(step, parameters)")
+    pieces = [flatten(state) for state in states]
+    sizes = [flat.numel() for flat, _ in pieces]
+    start = torch.cat([flat for flat, _ in pieces])
+    size, itemsize = start.numel(), start.dtype.itemsize
+    memory.require(2 * size * size * itemsize, f"A dense {size:,} x {size:,} Jacobian", "Use fewer parameters.")
+
+    def flat_step(vector: Tensor) -> Tensor:
+        parts = [unflatten(part) for (_, unflatten), part in zip(pieces, vector.split(sizes), strict=True)]
+        result = step(*parts)
+        result = result if isinstance(result, tuple) else (result,)
+        if [flatten(entry)[0].numel() for entry in result] != sizes:
+            raise ValueError(f"step must return states of the sizes it is given, {sizes}")
+        return torch.cat([flatten(entry)[0] for entry in result])
+
+    def column(direction: Tensor) -> Tensor:
+        return torch.func.jvp(flat_step, (start,), (direction,))[1]
+
+    return torch.func.vmap(column, out_dims=1)(torch.eye(size, dtype=start.dtype, device=start.device))
+
+
+def spectral_radius(matrix: Float[Tensor, "state state"]) -> Float[Tensor, ""]:
+    """Largest |eigenvalue| of a square matrix, symmetric or not; NaN when an entry is not finite."""
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(f"matrix has shape {tuple(matrix.shape)}; expected square [state, state]")
+    finite = torch.isfinite(matrix).all()
+    values = torch.linalg.eigvals(torch.where(finite, matrix, 0.0))
+    return torch.where(finite, values.abs().amax(), torch.nan)
