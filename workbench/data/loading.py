@@ -1,0 +1,187 @@
+"""One function that gives a real data set by its name."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workbench.data import catalogue, domains, embedded, transforms
+from workbench.data.raw import Raw
+from workbench.data.record import Data
+from workbench.data.splitting import split, subset
+
+
+def load(
+    name: str,
+    *,
+    root: str | os.PathLike[str] | None = None,
+    download: bool = False,
+    train: int | None = None,
+    test: int | None = None,
+    seed: int | Tensor | None = 0,
+    classes: Sequence[int | str] | None = None,
+    size: int | None = None,
+    grey: bool = False,
+    flatten: bool = False,
+    centre: bool = False,
+    standardise: str | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Data:
+    """Load a data set as tensors: `load("digits", train=1000)`.
+
+    Embedded names never touch the disk or the network. Others are read from `root`, else from the folder named by the
+    environment variable WORKBENCH_DATA, else from the cache folder; only `download=True` fetches them (verified).
+    `workbench data list` shows all names.
+
+    train, test: how many samples. Where the set has an official split, a class-balanced subset of each part (`subset`);
+        else a random split (`split`) in which the test part is the rest unless `test` is given. Without either, an
+        official split is kept whole and a set without one is all training part.
+    seed: of the subset or split; None takes the first samples of each class in their official order (needs an
+        official split). For "rotated-digits" also of the assignment of images to domains.
+    classes: keep these, by name or number, relabelled 0, 1, ... in the order given.
+    size: images are average-pooled by an integer factor to size x size; images in folders are resized and cropped.
+    grey: one luminance channel. flatten: samples become vectors.
+    centre: subtract the mean sample. standardise: "features", "all" (one mean and deviation for all features) or
+        "channels" (published constants of the colours where there are any). The statistics are those of all samples
+        where the set has no official split (so they do not depend on the seed), else of the training samples kept.
+    dtype: of the inputs and of regression targets. torch.uint8 keeps an image set's bytes untouched.
+
+    Raises DataNotFoundError if the set is not on this machine, DataError if a file is damaged, ValueError for an
+    option out of range; all before any computation.
+    """
+    if not dtype.is_floating_point and dtype != torch.uint8:
+        raise ValueError(f"dtype must be a floating-point type or torch.uint8, got {dtype}")
+    if dtype == torch.uint8 and (size is not None or grey or centre or standardise is not None):
+        raise ValueError(
+            "dtype=torch.uint8 keeps the bytes as they are; it excludes size, grey, centre and standardise"
+        )
+    key = catalogue.key(name)
+    raw, size_done = _raw(key, root, download, size, grey, seed)
+    if classes is not None:
+        raw = _only(raw, classes)
+    official = raw.test_inputs is not None
+    data = _as_bytes(key, raw)
+    if official and (train is not None or test is not None):
+        data = subset(data, seed, train=train, test=test)
+    data = _transformed(data, raw, None if size_done else size, grey, centre, standardise, dtype)
+    if not official and (train is not None or test is not None):
+        if seed is None:
+            raise ValueError(
+                f"seed must be a number: {key} has no official split and its samples are in no random order"
+            )
+        n = len(data.train_inputs)
+        learn = train if train is not None else n - (test or 0)
+        data = split(data, seed, train=learn, test=test)
+    if flatten:
+        data = _replace(data, lambda inputs: inputs.flatten(1))
+    return data
+
+
+def _raw(
+    key: str,
+    root: str | os.PathLike[str] | None,
+    download: bool,
+    size: int | None,
+    grey: bool,
+    seed: int | Tensor | None,
+) -> tuple[Raw, bool]:
+    """The set's arrays, and whether its reader has already brought the images to the size asked for."""
+    if key in embedded.EMBEDDED:
+        return embedded.EMBEDDED[key](), False
+    if key == "rotated-digits":
+        if seed is None or isinstance(seed, Tensor):
+            raise ValueError(
+                "load('rotated-digits') needs an integer seed; inside a sweep use data.rotated_digits(seed)"
+            )
+        return _rotated_digits(seed), False
+    raise NotImplementedError(key)
+
+
+def _rotated_digits(seed: int) -> Raw:
+    images, targets = domains.rotated_digits(seed, dtype=torch.float64)
+    n_domains, members = targets.shape
+    return Raw(
+        images.flatten(0, 1).numpy(),
+        targets.flatten().numpy(),
+        tuple(str(digit) for digit in range(10)),
+        1.0,
+        "scikit-learn's load_digits (embedded), rotated",
+        "embedded",
+        domains=np.repeat(np.arange(n_domains), members),
+        domain_names=tuple(f"{angle:g}°" for angle in domains.ANGLES),
+    )
+
+
+def _only(raw: Raw, classes: Sequence[int | str]) -> Raw:
+    if not raw.class_names:
+        raise ValueError("classes cannot be chosen in a regression set")
+    numbers = []
+    for wanted in classes:
+        number = raw.class_names.index(wanted) if wanted in raw.class_names else wanted
+        if not isinstance(number, int) or not 0 <= number < len(raw.class_names):
+            raise ValueError(f"classes: no class {wanted!r}; there are {', '.join(raw.class_names)}")
+        numbers.append(number)
+    if not numbers or len(set(numbers)) < len(numbers):
+        raise ValueError(f"classes must be one or more different classes, got {list(classes)}")
+    relabel = np.full(len(raw.class_names), -1)
+    relabel[numbers] = np.arange(len(numbers))
+    keep = relabel[raw.targets] >= 0
+    changed: dict[str, object] = {
+        "inputs": raw.inputs[keep],
+        "targets": relabel[raw.targets[keep]],
+        "class_names": tuple(raw.class_names[number] for number in numbers),
+        "domains": None if raw.domains is None else raw.domains[keep],
+    }
+    if raw.test_inputs is not None and raw.test_targets is not None:
+        keep = relabel[raw.test_targets] >= 0
+        changed |= {"test_inputs": raw.test_inputs[keep], "test_targets": relabel[raw.test_targets[keep]]}
+    return dataclasses.replace(raw, **changed)  # type: ignore[arg-type]
+
+
+def _as_bytes(key: str, raw: Raw) -> Data:
+    inputs, targets = torch.from_numpy(raw.inputs), torch.from_numpy(raw.targets)
+    test_inputs = inputs[:0] if raw.test_inputs is None else torch.from_numpy(raw.test_inputs)
+    test_targets = targets[:0] if raw.test_targets is None else torch.from_numpy(raw.test_targets)
+    domain = None if raw.domains is None else torch.from_numpy(raw.domains)
+    return Data(
+        key, inputs, targets, test_inputs, test_targets, raw.class_names, raw.source, raw.verification,
+        domain, None if domain is None else domain[:0], raw.domain_names,
+    )  # fmt: skip
+
+
+def _transformed(
+    data: Data, raw: Raw, size: int | None, grey: bool, centre: bool, standardise: str | None, dtype: torch.dtype
+) -> Data:
+    image = data.train_inputs.dim() == 4
+    if not image and (size is not None or grey):
+        raise ValueError(f"size and grey apply to images; {data.name} is a table")
+    if dtype == torch.uint8:
+        if data.train_inputs.dtype != torch.uint8:
+            raise ValueError(f"dtype=torch.uint8 needs a set that is stored as bytes; {data.name} is not")
+        return data
+
+    def numbers(inputs: Tensor) -> Tensor:
+        values = inputs.to(dtype) / raw.scale
+        values = transforms.pooled(values, size) if size is not None else values
+        return transforms.greyed(values) if grey else values
+
+    data = _replace(data, numbers)
+    if not data.class_names:
+        data = dataclasses.replace(
+            data, train_targets=data.train_targets.to(dtype), test_targets=data.test_targets.to(dtype)
+        )
+    if not centre and standardise is None:
+        return data
+    location, scale = transforms.location_and_scale(
+        data.train_inputs, centre, standardise, raw.channel_mean, raw.channel_deviation
+    )
+    return _replace(data, lambda inputs: ((inputs.to(torch.float64) - location) / scale).to(dtype))
+
+
+def _replace(data: Data, change: Callable[[Tensor], Tensor]) -> Data:
+    return dataclasses.replace(data, train_inputs=change(data.train_inputs), test_inputs=change(data.test_inputs))
