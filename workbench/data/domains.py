@@ -96,13 +96,13 @@ def rotated_digits(
 class LeftOut(NamedTuple):
     """Samples of a leave-one-domain-out evaluation."""
 
-    train_inputs: Num[Tensor, train * sample_shape]
+    train_inputs: Num[Tensor, " train *sample_shape"]
     train_targets: Num[Tensor, " train"]
     train_domains: Int[Tensor, " train"]
-    validation_inputs: Num[Tensor, validation * sample_shape]
+    validation_inputs: Num[Tensor, " validation *sample_shape"]
     validation_targets: Num[Tensor, " validation"]
     validation_domains: Int[Tensor, " validation"]
-    target_inputs: Num[Tensor, target * sample_shape]
+    target_inputs: Num[Tensor, " target *sample_shape"]
     target_targets: Num[Tensor, " target"]
 
 

@@ -26,9 +26,9 @@ class Data:
     """
 
     name: str
-    train_inputs: Num[Tensor, train * sample_shape]
+    train_inputs: Num[Tensor, " train *sample_shape"]
     train_targets: Num[Tensor, " train"]
-    test_inputs: Num[Tensor, test * sample_shape]
+    test_inputs: Num[Tensor, " test *sample_shape"]
     test_targets: Num[Tensor, " test"]
     class_names: tuple[str, ...] = ()
     source: str = "given by the caller"
@@ -51,7 +51,7 @@ class Data:
             )
 
     @property
-    def inputs(self) -> Num[Tensor, sample * sample_shape]:
+    def inputs(self) -> Num[Tensor, " sample *sample_shape"]:
         """All samples, the training part first."""
         return torch.cat([self.train_inputs, self.test_inputs]) if len(self.test_inputs) else self.train_inputs
 

@@ -15,7 +15,7 @@ Seed = int | Tensor
 
 
 def split(
-    data: Data | tuple[Num[Tensor, sample * sample_shape], Num[Tensor, " sample"]],
+    data: Data | tuple[Num[Tensor, " sample *sample_shape"], Num[Tensor, " sample"]],
     seed: Seed,
     *,
     train: int,

@@ -29,7 +29,7 @@ def greyed(images: Float[Tensor, "sample channel row column"]) -> Float[Tensor, 
 
 
 def location_and_scale(
-    inputs: Num[Tensor, sample * sample_shape],
+    inputs: Num[Tensor, " sample *sample_shape"],
     centre: bool,
     standardise: str | None,
     channel_mean: tuple[float, ...] | None = None,
