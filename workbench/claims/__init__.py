@@ -1,0 +1,61 @@
+'''A paper's card, its claims, and the statistics that turn samples into a verdict.
+
+A card is one file, `papers/<slug>/paper.toml`:
+
+>>> import os, pathlib, tempfile
+>>> folder = pathlib.Path(tempfile.mkdtemp()) / "gradient-descent"
+>>> folder.mkdir()
+>>> _ = (folder / "paper.toml").write_text("""
+... [paper]
+... slug = "gradient-descent"
+... title = "On steps"
+... authors = ["A. Author"]
+... year = 2024
+...
+... [parameters.n_seeds]
+... type = "int"
+... default = 10
+... min = 1
+... meaning = "number of runs"
+...
+... [presets.smoke]
+... n_seeds = 6
+...
+... [[claim]]
+... id = "small-steps-win"
+... statement = "Small steps generalise better"
+... source = "Table 1"
+... origin = "printed"
+... paper = "-0.3 pp"
+...
+... [[claim.condition]]
+... quantity = "test error, small minus large steps"
+... unit = "pp"
+... statistic = "mean"
+... relation = "<"
+... threshold = 0
+... """)
+
+A notebook reads it, validates its parameters before computing, hands over its samples and closes with the scoreboard:
+
+>>> os.environ["WORKBENCH_PAPERS"] = str(folder.parent)
+>>> from workbench.claims import card
+>>> gradient_descent = card("gradient-descent")
+>>> p = gradient_descent.parameters(n_seeds=10, preset="smoke")
+>>> p.n_seeds                             # left at the card's default, so the preset decides
+6
+>>> gradient_descent.check("small-steps-win", [-0.31, -0.25, -0.36, -0.29, -0.33, -0.27])
+✔ reproduced: small-steps-win
+  claim   Small steps generalise better (Table 1; printed)
+  paper   -0.3 pp
+  ours    test error, small minus large steps: mean -0.302 [-0.344, -0.259] pp (95 %, n = 6); claimed < 0 pp
+>>> gradient_descent.scoreboard().counts
+{'reproduced': 1, 'contradicted': 0, 'inconclusive': 0, 'not run': 0}
+>>> del os.environ["WORKBENCH_PAPERS"]
+'''
+
+from .card import Card, card, cards
+from .errors import CardError, ParameterError
+from .verdict import Verdict
+
+__all__ = ["Card", "CardError", "ParameterError", "Verdict", "card", "cards"]

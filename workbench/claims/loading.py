@@ -1,0 +1,174 @@
+"""Finding and reading cards: papers/<slug>/paper.toml."""
+
+from __future__ import annotations
+
+import keyword
+import os
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from . import schema
+from .errors import CardError, did_you_mean
+from .schema import RESERVED_NAMES, CardFile
+from .values import complaint
+
+
+def folders() -> Iterator[Path]:
+    """Where cards are looked for, in this order.
+
+    The folder named by WORKBENCH_PAPERS alone, if that variable is set; otherwise `papers/` in the current directory
+    and in each of its parents, then `papers/` beside the package's source.
+    """
+    if named := os.environ.get("WORKBENCH_PAPERS"):
+        yield Path(named)
+        return
+    here = Path.cwd()
+    for parent in [here, *here.parents]:
+        yield parent / "papers"
+    yield Path(__file__).resolve().parents[2] / "papers"
+
+
+def paths() -> dict[str, Path]:
+    """Every known card's file by slug; of two cards with one slug the nearer one counts."""
+    found: dict[str, Path] = {}
+    for folder in folders():
+        for file in sorted(folder.glob("*/paper.toml")):
+            found.setdefault(file.parent.name, file)
+    return dict(sorted(found.items()))
+
+
+def find(slug: str) -> Path:
+    """The file of a paper's card.
+
+    Raises:
+        CardError: when there is no such paper; lists the known ones.
+    """
+    known = paths()
+    if slug in known:
+        return known[slug]
+    listing = ", ".join(known) if known else "none (set WORKBENCH_PAPERS or start inside the repository)"
+    raise CardError(f"no paper {slug!r}{did_you_mean(slug, known)}. Known papers: {listing}")
+
+
+def read(path: Path) -> CardFile:
+    """Read and check one card.
+
+    Raises:
+        CardError: naming the file and, for every problem, the key and the reason.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CardError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise CardError(f"{path}: is not UTF-8 text") from None
+    except tomllib.TOMLDecodeError as error:
+        raise CardError(f"{path}: is not valid TOML: {error}") from None
+    try:
+        card = CardFile.model_validate(content)
+    except ValidationError as error:
+        problems = list(dict.fromkeys(_in_words(one, content) for one in error.errors()))
+        raise _refusal(path, problems) from None
+    if problems := list(_across_parts(card, path)):
+        raise _refusal(path, problems)
+    return card
+
+
+def _refusal(path: Path, problems: list[str]) -> CardError:
+    if len(problems) == 1:
+        return CardError(f"{path}: {problems[0]}")
+    return CardError("\n".join([f"{path}: {len(problems)} problems", *(f"  {line}" for line in problems)]))
+
+
+def _across_parts(card: CardFile, path: Path) -> Iterator[str]:
+    """Problems that no single table shows: names used twice, references, presets, defaults."""
+    if card.paper.slug != path.parent.name:
+        yield f"paper.slug: is {card.paper.slug!r} but the folder is called {path.parent.name!r}; they must agree"
+    origins: dict[str, str] = {}
+    for claim in card.claim:
+        if claim.id in origins:
+            yield f"claim {claim.id!r}: the id is used twice; ids must differ"
+        origins[claim.id] = claim.origin
+    for claim in card.claim:
+        if claim.printed is None:
+            continue
+        if claim.printed not in origins:
+            hint = did_you_mean(claim.printed, origins)
+            yield f"claim {claim.id!r}, printed: there is no claim {claim.printed!r}{hint}"
+        elif origins[claim.printed] != "printed":
+            yield f"claim {claim.id!r}, printed: {claim.printed!r} is {origins[claim.printed]!r}, not 'printed'"
+    for name, parameter in card.parameters.items():
+        if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_") or name in RESERVED_NAMES:
+            yield f"parameters.{name}: cannot be used as a parameter's name; choose another one"
+        if parameter.default is None and not parameter.nullable:
+            yield f"parameters.{name}: needs a default (or nullable = true)"
+        elif reason := complaint(name, parameter.default, parameter):
+            yield f"parameters.{name}.default: {reason}"
+        for choice in parameter.choices or ():
+            bare = parameter.model_copy(update={"choices": None, "type": parameter.entry_type, "min_items": None})
+            if reason := complaint(name, choice, bare):
+                yield f"parameters.{name}.choices: {reason}"
+    for preset, overrides in card.presets.items():
+        for name, value in overrides.items():
+            if name not in card.parameters:
+                yield f"presets.{preset}.{name}: there is no such parameter{did_you_mean(name, card.parameters)}"
+            elif reason := complaint(name, value, card.parameters[name]):
+                yield f"presets.{preset}.{name}: {reason}"
+
+
+_MODELS: dict[str, Any] = {"paper": schema.Citation, "claim": schema.Claim, "condition": schema.Condition}
+
+
+def _place(location: tuple[int | str, ...], content: Any) -> tuple[str, Any]:
+    """The key in the words of the card (`claim 2 'some-id', condition 1, threshold`), and what stands there."""
+    words: list[str] = []
+    for key in location:
+        if isinstance(key, int) and isinstance(content, list):
+            content = content[key] if key < len(content) else None
+            label = content.get("id", content.get("name")) if isinstance(content, dict) else None
+            words[-1] += f" {key + 1}" + (f" {label!r}" if label else "")
+        elif isinstance(content, dict):
+            content = content.get(key)
+            words.append(str(key))
+    return ", ".join(words) if any(" " in word for word in words) else ".".join(words), content
+
+
+def _siblings(location: tuple[int | str, ...]) -> list[str]:
+    """The keys that the table around a location may have."""
+    names = [key for key in location[:-1] if isinstance(key, str)]
+    if not names:
+        return list(CardFile.model_fields)
+    if names[0] == "parameters":
+        return list(schema.Parameter.model_fields)
+    return list(_MODELS[names[-1]].model_fields) if names[-1] in _MODELS else []
+
+
+def _in_words(error: Any, content: dict[str, Any]) -> str:
+    """One pydantic error as a sentence without pydantic's vocabulary."""
+    location = tuple(key for key in error["loc"] if key != "[key]")
+    place, value = _place(location, content)
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "extra_forbidden":
+        known = _siblings(location)
+        hint = did_you_mean(str(location[-1]), known)
+        return f"{place}: unknown key{hint or '; known: ' + ', '.join(known)}"
+    if kind == "missing":
+        return f"{place}: is missing"
+    if kind == "value_error":
+        return f"{place}: {context['error']}"
+    if kind == "literal_error":
+        shown = location[-1] if "[key]" in error["loc"] else value
+        hint = did_you_mean(str(shown), context["expected"].replace("'", "").replace(" or ", ", ").split(", "))
+        return f"{place}: {shown!r} is not one of {context['expected']}{hint}"
+    if kind == "string_pattern_mismatch":
+        return f"{place}: {value!r} may only contain small letters, digits and hyphens"
+    if kind in ("too_short", "string_too_short"):
+        return f"{place}: must not be empty"
+    reason = error["msg"].removeprefix("Input ").replace("valid dictionary", "table").replace("valid ", "")
+    reason = reason.replace(" or instance of Citation", "")
+    shown = "" if isinstance(value, (dict, list)) else f"{value!r} "
+    return f"{place}: {shown}{reason}"

@@ -1,0 +1,111 @@
+"""Where a measured interval lies relative to what is claimed, on one scale for all units.
+
+The scale is the signed distance to the claimed region's edge as a share of the threshold (of the half-width for a
+two-sided region), positive on the claimed side: 0.1 means 10 % beyond the threshold. A threshold of 0 has no share:
+the distance is then measured in units of the interval's own far end.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+#: Shares below this are drawn on a linear, above it on a logarithmic scale.
+LINEAR = 1e-2
+
+
+class Position(NamedTuple):
+    """Ends and middle of an interval as signed shares, positive = claimed side; low <= middle <= high."""
+
+    low: float
+    middle: float
+    high: float
+
+
+def number(value) -> float:
+    """A recorded number: JSON has none that are not finite, so these are the strings "inf", "-inf" and "nan"."""
+    try:
+        return math.nan if value is None else float(value)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def position(condition: Mapping) -> Position | None:
+    """Position of a recorded condition (an entry of claims.json), None if nothing was measured or it is unreadable.
+
+    >>> position({"relation": "<=", "threshold": 0.8, "estimate": 0.72, "low": 0.64, "high": 0.88}).middle
+    0.1
+    """
+    middle = number(condition.get("estimate"))
+    if math.isnan(middle):
+        return None
+    low, high = number(condition.get("low")), number(condition.get("high"))
+    low, high = (middle if math.isnan(end) else end for end in (low, high))
+    low, high = min(low, middle, high), max(low, middle, high)
+    region = _region(condition)
+    if region is None:
+        return None
+    left, right = region
+    if math.isinf(left) or math.isinf(right):
+        edge, sign = (right, -1.0) if math.isinf(left) else (left, 1.0)
+        scale = abs(edge) or max((abs(end) for end in (low, middle, high) if math.isfinite(end)), default=1.0) or 1.0
+        shares = sorted(_rounded(sign * (end - edge) / scale) for end in (low, high))
+        return Position(shares[0], _rounded(sign * (middle - edge) / scale), shares[1])
+    centre, half = (left + right) / 2, (right - left) / 2
+    scale = half or abs(centre) or 1.0
+
+    def depth(value: float) -> float:
+        distance = abs(value - centre)
+        return 1.0 if distance == half == 0 else _rounded((half - distance) / scale)
+
+    ends = sorted((depth(low), depth(high)))
+    top = depth(centre) if low <= centre <= high and half > 0 else max(ends[1], depth(middle))
+    return Position(min(ends[0], depth(middle)), depth(middle), max(top, ends[1]))
+
+
+def _region(condition: Mapping) -> tuple[float, float] | None:
+    """The claimed region [left, right], widened by its tolerance and its equivalence margin."""
+    relation, threshold = condition.get("relation"), condition.get("threshold")
+    slack = _or_zero(condition.get("tolerance")) + _or_zero(condition.get("margin"))
+    if relation in ("<", "<="):
+        left, right = -math.inf, number(threshold) + slack
+    elif relation in (">", ">="):
+        left, right = number(threshold) - slack, math.inf
+    elif relation == "in" and isinstance(threshold, (list, tuple)) and len(threshold) == 2:
+        left, right = number(threshold[0]) - slack, number(threshold[1]) + slack
+    elif relation == "==":
+        left, right = number(threshold) - slack, number(threshold) + slack
+    else:
+        return None
+    return None if math.isnan(left) or math.isnan(right) or (math.isinf(left) and math.isinf(right)) else (left, right)
+
+
+def _or_zero(value) -> float:
+    value = number(value)
+    return 0.0 if math.isnan(value) else value
+
+
+def _rounded(share: float) -> float:
+    # 0.08 / 0.8 is 0.0999...: twelve digits are more than a picture shows.
+    return share if not math.isfinite(share) else float(f"{share:.12g}")
+
+
+def compressed(share: float, largest: float = 10.0) -> float:
+    """Share mapped to [-1, 1] for drawing: sign-preserving, logarithmic beyond `LINEAR`, cut at +-`largest`.
+
+    >>> compressed(0.0), compressed(1e9), compressed(float("-inf"))
+    (0.0, 1.0, -1.0)
+    """
+    cut = min(abs(share), largest)
+    return math.copysign(math.log1p(cut / LINEAR) / math.log1p(largest / LINEAR), share) if share else 0.0
+
+
+#: (share, words) of the marks along the axis.
+TICKS = (
+    (-10.0, "−10×"),
+    (-1.0, "−100 %"),
+    (-0.1, "−10 %"),
+    (0.0, "threshold"),
+    (0.1, "+10 %"),
+    (1.0, "+100 %"),
+    (10.0, "+10×"),
+)
