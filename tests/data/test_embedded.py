@@ -21,7 +21,10 @@ def test_digits_are_scikit_learns_divided_by_16():
 
 
 @pytest.mark.parametrize(("name", "shape", "n_classes"), [
-    ("digits", (1797, 1, 8, 8), 10), ("breast_cancer", (569, 30), 2), ("wine", (178, 13), 3), ("diabetes", (442, 10), 0),
+    ("digits", (1797, 1, 8, 8), 10),
+    ("breast_cancer", (569, 30), 2),
+    ("wine", (178, 13), 3),
+    ("diabetes", (442, 10), 0),
 ])  # fmt: skip
 def test_every_embedded_set_loads(name, shape, n_classes):
     loaded = data.load(name)

@@ -42,7 +42,8 @@ class Data:
             inputs, targets = getattr(self, f"{part}_inputs"), getattr(self, f"{part}_targets")
             if len(inputs) != len(targets):
                 raise ValueError(
-                    f"{part}_inputs and {part}_targets must have one entry per sample, got {len(inputs)} and {len(targets)}"
+                    f"{part}_inputs and {part}_targets must have one entry per sample, "
+                    f"got {len(inputs)} and {len(targets)}"
                 )
         if self.train_inputs.shape[1:] != self.test_inputs.shape[1:]:
             raise ValueError(

@@ -21,7 +21,7 @@ def split(
     train: int,
     test: int | None = None,
 ) -> Data:
-    """Shuffle all samples (training and test parts together) and cut: the first `train` to learn from, the rest to test.
+    """Shuffle all samples (training and test parts together): the first `train` to learn from, the rest to test.
 
     `seed` may be a vmapped tensor: load once outside the sweep, split inside. With `test`, only that many of the rest
     are kept. A pair (inputs, targets) is split the same way.
