@@ -1,0 +1,196 @@
+"""Figures draw the numbers they are given: intervals, cells, ends and labels, whatever container the data come in."""
+
+import io
+
+import matplotlib
+
+matplotlib.use("agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from scipy import stats
+
+from workbench import figures
+
+
+@pytest.fixture
+def ax():
+    with matplotlib.rc_context():
+        figures.use_style()
+        fig, ax = plt.subplots()
+        yield ax
+        plt.close(fig)
+
+
+def test_mean_band_is_students_t():
+    samples = np.random.default_rng(0).normal(size=(7, 3))
+    centre, low, high = figures.interval(samples)
+    expected = stats.t.interval(0.95, 6, samples.mean(0), stats.sem(samples, axis=0))
+    np.testing.assert_allclose(centre, samples.mean(0))
+    np.testing.assert_allclose((low, high), expected)
+
+
+def test_geometric_band_is_the_mean_band_of_the_logarithm():
+    samples = np.random.default_rng(1).lognormal(size=(6, 4))
+    np.testing.assert_allclose(np.log(figures.interval(samples, "geometric")), figures.interval(np.log(samples)))
+
+
+@pytest.mark.parametrize("n", [6, 9, 20, 25])
+def test_median_interval_covers_as_order_statistics_promise(n):
+    samples = np.random.default_rng(2).normal(size=(n, 4000))
+    centre, low, high = figures.interval(samples, "median")
+    np.testing.assert_allclose(centre, np.median(samples, axis=0))
+    coverage = np.mean((low <= 0) & (high >= 0))
+    below = int(np.mean(np.sum(samples < low, axis=0)))
+    exact = 1 - 2 * stats.binom.cdf(below, n, 0.5)
+    assert exact >= 0.95 and coverage == pytest.approx(exact, abs=0.02)
+    assert stats.binom.cdf(below + 1, n, 0.5) > 0.025, "a narrower interval would also have covered"
+
+
+def test_median_of_too_few_seeds_has_no_interval():
+    centre, low, high = figures.interval(np.arange(5.0), "median")
+    assert centre == 2 and np.isnan(low) and np.isnan(high)
+
+
+def test_runs_lost_on_the_way_leave_the_average_and_are_counted(ax):
+    samples = np.array([[1.0, 1.0], [3.0, np.nan], [5.0, np.inf]])
+    centre, low, _ = figures.interval(samples)
+    assert centre.tolist() == [3.0, 1.0] and np.isnan(low[1])
+    figures.band(ax, [0, 1], samples, "GD")
+    assert ax.get_legend_handles_labels()[1] == ["GD (2 of 3 diverged)"]
+
+
+@pytest.mark.parametrize(
+    "wrap", [np.asarray, torch.tensor, lambda s: torch.tensor(s, requires_grad=True), np.ndarray.tolist]
+)
+def test_band_accepts_any_array(ax, wrap):
+    samples = np.random.default_rng(3).normal(size=(5, 4))
+    assert figures.band(ax, range(4), wrap(samples), "GD", xlabel="step", ylabel="loss") is ax
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), samples.mean(0))
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("step", "loss")
+
+
+def sweep() -> xr.DataArray:
+    values = np.random.default_rng(4).lognormal(size=(4, 3, 6))
+    axes = {"step": np.arange(4), "rho": [0.0, 0.05, 0.1], "seed": range(6)}
+    array = xr.DataArray(
+        values, dims=tuple(axes), coords=axes, name="loss", attrs={"long_name": "train loss", "units": "nats"}
+    )
+    array["step"].attrs["units"] = "epochs"
+    return array
+
+
+def test_sweep_bands_take_lines_and_labels_from_the_array(ax):
+    data = sweep()
+    figures.sweep_bands(ax, data, "step", "rho", log=True)
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_yscale()) == ("step [epochs]", "train loss [nats]", "log")
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["0", "0.05", "0.1"]
+    np.testing.assert_allclose(ax.lines[1].get_ydata(), np.exp(np.log(data.sel(rho=0.05)).mean("seed")))
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda ax: figures.band(ax, [0, 1, 2], np.ones((5, 2))), "one x per step"),
+        (lambda ax: figures.band(ax, [0, 1], -np.ones((5, 2)), average="geometric"), "positive"),
+        (lambda ax: figures.band(ax, [0, 1], np.ones((5, 2)), average="mode"), "'median'"),
+        (lambda ax: figures.band(ax, [0, 1], np.ones((5, 2)), confidence=95), "confidence=95"),
+        (lambda ax: figures.band(ax, None, np.ones((5, 2))), "x=None"),
+        (lambda ax: figures.sweep_bands(ax, sweep(), "step"), "rho"),
+        (lambda ax: figures.spectrum_strip(ax, [[1.0]], ["a", "b"]), "2 labels"),
+        (lambda ax: figures.spectrum_strip(ax, [[1.0]] * 3, list("abc"), band=[[(0, 1)]] * 2), "2 entries"),
+        (lambda ax: figures.trajectory(ax, None, np.ones((5, 2))), "wrap it in a list"),
+        (lambda ax: figures.trajectory(ax, None, np.full((1, 5, 2), np.nan)), "extent"),
+        (lambda ax: figures.phase_diagram(ax, [0, 1], [0, 1, 2], np.ones((2, 3))), "transpose"),
+        (lambda ax: figures.phase_diagram(ax, [0, 1], [1, 2], np.ones((2, 2)), log="x"), "positive values"),
+        (lambda ax: figures.phase_diagram(ax, [1, 0], [1, 2], np.ones((2, 2))), "increasing"),
+        (lambda ax: figures.forest(ax, []), "empty"),
+    ],
+)
+def test_unusable_input_is_refused_in_words(ax, call, words):
+    with pytest.raises(ValueError, match=words):
+        call(ax)
+
+
+def test_strip_marks_eigenvalues_outside_the_pass_band(ax):
+    spectra = [torch.tensor([0.0, 1.0, 2.0]), np.array([[-1.0, 1.0], [3.0, np.nan]])]
+    figures.spectrum_strip(ax, spectra, ["USAM", "GD"], band=[(0.0, 2.0), (-4.0, -3.0)])
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["USAM", "GD\n(2 outside)"]
+    low, high = ax.get_xlim()
+    assert low < -4 and high > 3
+    figures.spectrum_strip(ax, spectra, ["USAM", "GD"], band=[[(0.0, 1.0)], [(-1.0, 3.0)]])
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["USAM\n(1 outside)", "GD"]
+
+
+def test_strip_forgives_rounding_at_the_bands_end(ax):
+    figures.spectrum_strip(ax, [[-1e-9, 5.0 + 1e-9]], ["GD"], band=[(0.0, 5.0)])
+    assert ax.get_yticklabels()[0].get_text() == "GD"
+
+
+def test_trajectory_draws_level_sets_of_a_tensor_function_and_marks_divergence(ax):
+    inside = torch.tensor([[1.0, 1.0], [0.5, 0.2], [0.0, 0.0]])
+    away = np.array([[1.0, -1.0], [1e30, 2.0], [np.nan, np.nan]])
+    figures.trajectory(ax, lambda p: (p**2).sum(), [inside, away], ["GD", "SAM"], xlabel="$u$", ylabel="$v$")
+    low, high = ax.get_xlim()
+    assert low < 0 and 1 < high < 10, "a diverging run must not set the frame"
+    assert ax.get_legend_handles_labels()[1] == ["GD", "SAM (diverged)"]
+    assert len(ax.collections) == 2
+
+
+def test_phase_diagram_hatches_diverged_cells_and_places_edges_between_centres(ax):
+    rho, step = np.array([0.01, 0.1, 1.0]), np.array([1.0, 2.0])
+    values = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, np.nan]])
+    figures.phase_diagram(ax, rho, step, values, boundary={"edge": lambda r: 1 / r}, log="x", label="loss")
+    mesh, hatched = ax.collections[:2]
+    np.testing.assert_allclose(mesh.get_coordinates()[0, :, 0], 10.0 ** np.array([-2.5, -1.5, -0.5, 0.5]))
+    np.testing.assert_allclose(mesh.get_coordinates()[:, 0, 1], [0.5, 1.5, 2.5])
+    assert np.ma.getmaskarray(mesh.get_array()).ravel().tolist() == [False] * 5 + [True]
+    assert hatched.get_hatch() and len(hatched.get_paths()) == 1
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["diverged", "edge"]
+
+
+def test_heatmap_of_a_labelled_array_in_either_order(ax):
+    array = sweep().mean("seed").isel(step=slice(2))
+    figures.heatmap(ax, array, "rho", "step")
+    first = {(text.get_position(), text.get_text()) for text in ax.texts}
+    ax.clear()
+    figures.heatmap(ax, array.transpose(), "rho", "step")
+    assert first == {(text.get_position(), text.get_text()) for text in ax.texts} and len(first) == 6
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["0", "0.05", "0.1"]
+
+
+def claim(verdict, **condition):
+    return {"id": "c", "verdict": verdict, "conditions": [{"name": "value", "verdict": verdict, **condition}]}
+
+
+def test_forest_draws_the_claimed_side_to_the_right(ax):
+    claims = [
+        claim("reproduced", relation="<=", threshold=0.8, estimate=0.7, low=0.6, high=0.79),
+        claim("contradicted", relation=">=", threshold=3.0, estimate=2.0, low=1.0, high=2.5, unit="s"),
+        claim("not run", relation="<", threshold=1.0),
+    ]
+    figures.forest(ax, {"paper": "p", "claims": claims})
+    spans = [line.get_xdata() for line in ax.lines if len(line.get_xdata()) == 2 and line.get_linestyle() == "-"][1:]
+    assert min(spans[0]) > 0 > max(spans[1])
+    markers = {line.get_marker() for line in ax.lines}
+    assert {figures.VERDICTS["reproduced"][1], figures.VERDICTS["contradicted"][1]} <= markers
+    assert [text.get_text() for text in ax.texts] == ["not run"]
+
+
+def test_the_same_data_give_the_same_png_of_the_promised_size():
+    def picture() -> bytes:
+        with matplotlib.rc_context():
+            figures.use_style()
+            fig, ax = plt.subplots()
+            figures.band(ax, range(3), np.arange(15.0).reshape(5, 3), "GD")
+            buffer = io.BytesIO()
+            fig.savefig(buffer, format="png")
+            plt.close(fig)
+            return buffer.getvalue()
+
+    first = picture()
+    assert first == picture()
+    assert plt.imread(io.BytesIO(first)).shape[:2] == (400, 750)

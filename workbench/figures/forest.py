@@ -1,0 +1,106 @@
+"""Every claim's interval against its threshold, all units on one axis."""
+
+import math
+from collections.abc import Iterable, Mapping
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from workbench.claims.position import TICKS, compressed, number, position
+from workbench.figures.style import GUIDE, SHADE, VERDICTS, legend_below
+from workbench.figures.values import set_labels
+
+RELATIONS = {"<=": "≤", ">=": "≥", "==": "="}
+
+
+def forest(ax: Axes, claims: Iterable | Mapping, *, values: bool = True) -> Axes:
+    """Draw each claim's estimate and confidence interval against its threshold.
+
+    The axis is the signed distance to the threshold as a share of it (see `workbench.claims.position`), linear near the
+    threshold and logarithmic beyond 1 %; the claimed side is on the right and shaded. The verdict shows by colour
+    and by marker; a claim that was not measured keeps its row. Make the axes about 0.3 inches tall per row.
+
+    Args:
+        claims: verdicts, or a list of entries of a claims.json, or its whole content.
+        values: write estimate, interval and what is claimed beside each row.
+    """
+    rows = _rows(claims)
+    if not rows:
+        raise ValueError("claims is empty: give at least one verdict or entry of claims.json")
+    ax.axvspan(0, 1.04, color=SHADE, alpha=0.10, linewidth=0)
+    ax.axvline(0, color=GUIDE, linewidth=1.2)
+    for height, (_, condition) in enumerate(rows):
+        _interval(ax, height, condition)
+    ax.set_yticks(range(len(rows)), [name for name, _ in rows])
+    ax.tick_params(axis="y", length=0)
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.set_xlim(-1.04, 1.04)
+    ax.set_xticks([compressed(share) for share, _ in TICKS], [words for _, words in TICKS], fontsize=9)
+    ax.grid(False, axis="y")
+    if values:
+        other = ax.secondary_yaxis("right")
+        other.set_yticks(range(len(rows)), [measured(condition) for _, condition in rows], fontsize=9)
+        other.tick_params(length=0)
+        other.spines["right"].set_visible(False)
+    _legend(ax, {_verdict(condition) for _, condition in rows})
+    set_labels(ax, "distance past the threshold (right: as claimed)")
+    return ax
+
+
+def measured(condition: Mapping) -> str:
+    """What was found and what is claimed, in one line, as `0.676 [0.61, 0.75], claimed <= 0.8`."""
+    middle, low, high = (number(condition.get(key)) for key in ("estimate", "low", "high"))
+    relation, threshold = condition.get("relation", ""), condition.get("threshold")
+    bound = f"[{', '.join(_short(number(t)) for t in threshold)}]" if isinstance(threshold, (list, tuple)) else ""
+    claimed = f"{RELATIONS.get(relation, relation)} {bound or _short(number(threshold))}"
+    if math.isnan(middle):
+        return f"not measured, claimed {claimed}"
+    spread = f" [{_short(low)}, {_short(high)}]" if low < high else ""
+    unit = condition.get("unit") or ""
+    return f"{_short(middle)}{spread}{' ' + unit if unit not in ('', '1') else ''}, claimed {claimed}"
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}"
+
+
+def _rows(claims) -> list[tuple[str, Mapping]]:
+    if isinstance(claims, Mapping):
+        claims = claims.get("claims", [claims])
+    rows = []
+    for claim in claims:
+        claim = claim if isinstance(claim, Mapping) else claim.record()
+        conditions = claim.get("conditions") or [{}]
+        for condition in conditions:
+            several = len(conditions) > 1 and condition.get("name") not in (None, "value")
+            name = f"{claim.get('id', '?')}: {condition.get('name')}" if several else str(claim.get("id", "?"))
+            rows.append((name, {"verdict": claim.get("verdict", "not run"), **condition}))
+    return rows
+
+
+def _verdict(condition: Mapping) -> str:
+    verdict = condition.get("verdict")
+    return verdict if verdict in VERDICTS else "not run"
+
+
+def _interval(ax, height: int, condition: Mapping) -> None:
+    colour, marker = VERDICTS[_verdict(condition)]
+    place = position(condition)
+    if place is None:
+        ax.text(0.02, height, "not run", color=VERDICTS["not run"][0], va="center", fontsize=9)
+        return
+    low, middle, high = (compressed(share) for share in place)
+    ax.plot([low, high], [height, height], color=colour, linewidth=2.6, solid_capstyle="butt", zorder=3)
+    if high > low:
+        ax.plot([low, high], [height, height], "|", color=colour, markersize=9, markeredgewidth=1.6, zorder=3)
+    ax.plot(middle, height, marker, color=colour, markeredgecolor="white", markersize=9, zorder=4, clip_on=False)
+
+
+def _legend(ax, seen: set[str]) -> None:
+    marks = [
+        Line2D([], [], linestyle="", marker=marker, color=colour, markeredgecolor="white", markersize=9, label=verdict)
+        for verdict, (colour, marker) in VERDICTS.items()
+        if verdict in seen - {"not run"}
+    ]
+    if marks:
+        legend_below(ax, marks)
