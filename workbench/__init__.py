@@ -1,1 +1,43 @@
-"""Flat minima, sharpness-aware minimisation and implicit bias: papers whose claims are measured."""
+"""Flat minima, sharpness-aware minimisation and implicit bias: papers whose claims are measured.
+
+    import workbench as wb
+
+`wb.run` and `wb.sweep` train, `wb.curvature` looks at the landscape, `wb.card` knows a paper's claims.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from workbench import claims, curvature, data, draws, explorers, figures, optimizers, problems
+    from workbench.batch.store import open_runs
+    from workbench.claims import card, cards
+    from workbench.dynamics import Labelled, Run, run, sweep
+
+_MODULES = ("claims", "curvature", "data", "draws", "explorers", "figures", "optimizers", "problems")
+_NAMES = {
+    "Labelled": "workbench.dynamics",
+    "Run": "workbench.dynamics",
+    "card": "workbench.claims",
+    "cards": "workbench.claims",
+    "open_runs": "workbench.batch.store",
+    "run": "workbench.dynamics",
+    "sweep": "workbench.dynamics",
+}
+
+__all__ = [*_MODULES, *_NAMES]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded on first use, so that `workbench list` does not wait for torch.
+    if name in _MODULES:
+        return importlib.import_module(f"workbench.{name}")
+    if name in _NAMES:
+        return getattr(importlib.import_module(_NAMES[name]), name)
+    raise AttributeError(f"module 'workbench' has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

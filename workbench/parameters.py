@@ -16,6 +16,14 @@ Parameters: TypeAlias = Tensor | dict[str, Tensor]
 Scalar: TypeAlias = float | Tensor
 
 
+def concrete(value: Tensor) -> float | None:
+    """The number in a 0-dim tensor, or None inside `torch.func.vmap`, where each run has its own."""
+    try:
+        return value.item()
+    except RuntimeError:
+        return None
+
+
 def leaves(parameters: Parameters) -> list[Tensor]:
     """The tensors, in the dict's own order."""
     return list(parameters.values()) if isinstance(parameters, dict) else [parameters]

@@ -15,7 +15,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from workbench.optimizers.schedules import HyperParameter, at
-from workbench.parameters import Parameters, add_scaled, leaves, zeros_like
+from workbench.parameters import Parameters, add_scaled, concrete, leaves, zeros_like
 
 Momentum = Literal["none", "heavy_ball", "nesterov"]
 
@@ -156,10 +156,8 @@ def refuse_outside(
 
 def _short(value: object) -> str:
     if isinstance(value, Tensor):
-        try:
-            return f"{value.item():.6g}"
-        except RuntimeError:  # inside vmap
-            return "<one value per run>"
+        number = concrete(value)
+        return "<one value per run>" if number is None else f"{number:.6g}"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 

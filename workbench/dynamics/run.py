@@ -1,0 +1,261 @@
+"""Running a rule on a problem: one run, written as on paper; `wb.sweep` makes the many."""
+
+from __future__ import annotations
+
+import contextvars
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Bool, Int
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from workbench import memory
+from workbench.draws import Seed
+from workbench.dynamics.labelled import Labelled, label
+from workbench.dynamics.minibatches import Minibatches, Sampling
+from workbench.dynamics.oracle import StepOracle
+from workbench.optimizers.rule import Rule, State
+from workbench.parameters import Parameters, concrete, count, finite, largest, leaves, tree_map
+from workbench.problems.base import Batch, Measure, Problem
+
+BLOWUP = 1e8
+"""A run counts as diverged from the step on at which a parameter exceeds this in absolute value or is not finite."""
+
+Recordable = str | Callable[[Parameters], Tensor | Labelled]
+Stage = tuple[Rule, int]
+
+_divergences: contextvars.ContextVar[list[Tensor] | None] = contextvars.ContextVar("divergences", default=None)
+
+
+@dataclass(frozen=True)
+class Run:
+    """The end of a run and what it kept on the way.
+
+    `records[name]` has the dimension `step`; entries from the divergence on are NaN, and so are the parameters of a run
+    that diverged. `diverged_at` is the number of steps after which it was seen, -1 if never.
+    `integrals[name]` is the sum over all steps of step_size times the quantity before the step.
+    """
+
+    parameters: Parameters
+    state: State
+    records: dict[str, Labelled]
+    integrals: dict[str, Tensor]
+    diverged: Bool[Tensor, ""]
+    diverged_at: Int[Tensor, ""]
+    steps: int
+
+    def dataset(self) -> xr.Dataset:
+        """The records as a Dataset with dimension step (outside sweeps)."""
+        variables = {name: record.array() for name, record in self.records.items()}
+        variables |= {name: xr.DataArray(value.detach().cpu().numpy()) for name, value in self.integrals.items()}
+        variables["diverged"] = xr.DataArray(bool(self.diverged))
+        variables["diverged_at"] = xr.DataArray(int(self.diverged_at))
+        return xr.Dataset(variables)
+
+    def _repr_html_(self) -> str:
+        return self.dataset()._repr_html_()
+
+
+@dataclass
+class _Recorder:
+    """Evaluates the recorded quantities and keeps them in order."""
+
+    measures: dict[str, Callable[[Parameters], Tensor | Labelled]]
+    steps: list[int]
+    values: dict[str, list[Labelled]] = field(default_factory=dict)
+
+    def take(self, parameters: Parameters, diverged_at: Tensor) -> None:
+        for name, measure in self.measures.items():
+            taken = label(measure(parameters), name)
+            hidden = torch.where(diverged_at >= 0, math.nan, taken.value)
+            self.values.setdefault(name, []).append(taken.with_value(hidden))
+
+    def records(self, per_epoch: int | None) -> dict[str, Labelled]:
+        coords: dict[str, object] = {"step": np.array(self.steps)}
+        if per_epoch is not None:
+            coords["epoch"] = ("step", np.array(self.steps) / per_epoch)
+        labelled = {}
+        for name, taken in self.values.items():
+            measure, first = self.measures[name], taken[0]
+            unit = measure.unit if isinstance(measure, Measure) else first.unit
+            long_name = measure.long_name if isinstance(measure, Measure) else first.long_name
+            value = torch.stack([entry.value for entry in taken])
+            labelled[name] = Labelled(value, ("step", *first.dims), {**coords, **first.coords}, unit, long_name)
+        return labelled
+
+
+def run(
+    problem: Problem,
+    rule: Rule | Sequence[Stage],
+    *,
+    seed: Seed = 0,
+    steps: int | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    sampling: Sampling = "epoch",
+    record: Iterable[str] | Mapping[str, Recordable] = (),
+    every: int | None = None,
+    at: Iterable[int] | Literal["log"] | None = None,
+    integrate: Mapping[str, Callable[[Parameters], Tensor]] | None = None,
+    start: Parameters | None = None,
+    blowup: float = BLOWUP,
+    progress: bool = True,
+) -> Run:
+    """Run `rule` on `problem` and record quantities on the way.
+
+    rule: a rule with `steps` (or `epochs`), or stages [(rule, steps), ...] to switch rules; each stage starts a fresh state.
+    seed: of the initial parameters (unless `start` is given), of the minibatches and of random ascents.
+    batch_size: None for full-batch gradients; `sampling` "epoch" (shuffled, incomplete last batch dropped) or "replacement".
+    record: names from `problem.measures`, or a dict name -> name or function of the parameters. Taken at step 0, at the
+        end, and `every` so many steps, or `at` the steps listed, or "log" (about ten a decade). Default: every epoch, or
+        100 evenly spaced steps.
+    integrate: functions of the parameters before each step, summed times the step size.
+    Raises ValueError before the first step when an argument is out of range or the initial loss is not finite.
+    """
+    stages, total, batches = _plan(problem, rule, seed, steps, epochs, batch_size, sampling)
+    parameters = problem.initial(seed) if start is None else start
+    _refuse_bad_start(problem, parameters)
+    per_epoch = batches.per_epoch if batches else None
+    recorder = _Recorder(_resolve(problem, record), _record_steps(total, every, at, per_epoch))
+    memory.require(_estimate(problem, stages, parameters, batch_size, recorder), f"a run of {total} steps", "")
+
+    diverged_at = torch.where(finite(parameters) & (largest(parameters) <= blowup), -1, 0)
+    integrals: dict[str, Tensor] = {}
+    wanted, previous, state = set(recorder.steps), None, None
+    if 0 in wanted:
+        recorder.take(parameters, diverged_at)
+    bar = tqdm(total=total, delay=2, leave=False, disable=not progress, desc="steps")
+    step = 0
+    for stage_rule, stage_steps in stages:
+        state = stage_rule.init(parameters)
+        for _ in range(stage_steps):
+            batch = None if batches is None else _gather(problem.data, batches.indices(step))
+            oracle = StepOracle(problem, state.count, batch, previous, seed, step)
+            for name, function in (integrate or {}).items():
+                term = _step_size(stage_rule, state) * function(parameters)
+                integrals[name] = term if name not in integrals else integrals[name] + term
+            parameters, state = stage_rule.step(oracle, parameters, state)
+            step, previous = step + 1, batch
+            # Written so that NaN counts as too large.
+            escaped = ~(largest(parameters) <= blowup)
+            diverged_at = torch.where(escaped & (diverged_at < 0), step, diverged_at)
+            if step in wanted:
+                recorder.take(parameters, diverged_at)
+            bar.update()
+    bar.close()
+    assert state is not None
+    diverged = diverged_at >= 0
+    parameters = tree_map(lambda leaf: torch.where(diverged, math.nan, leaf), parameters)
+    found = _divergences.get()
+    if found is not None:
+        found.append(diverged_at)
+    return Run(parameters, state, recorder.records(per_epoch), integrals, diverged, diverged_at, total)
+
+
+def _plan(
+    problem: Problem,
+    rule: Rule | Sequence[Stage],
+    seed: Seed,
+    steps: int | None,
+    epochs: int | None,
+    batch_size: int | None,
+    sampling: Sampling,
+) -> tuple[list[Stage], int, Minibatches | None]:
+    """The stages, the number of steps and the minibatches; refuses what does not fit together."""
+    batches = None if batch_size is None else Minibatches(seed, problem.n_samples, batch_size, sampling)
+    if not isinstance(rule, Rule):
+        if steps is not None or epochs is not None:
+            raise ValueError("stages [(rule, steps), ...] carry their own numbers of steps; leave out steps and epochs")
+        stages = [(stage_rule, _positive_int("steps of a stage", n)) for stage_rule, n in rule]
+        if not stages:
+            raise ValueError("rule must be a Rule or a non-empty list of (rule, steps)")
+        return stages, sum(n for _, n in stages), batches
+    if (steps is None) == (epochs is None):
+        raise ValueError(f"give either steps or epochs, got steps={steps} and epochs={epochs}")
+    if steps is None:
+        per_epoch = 1 if batches is None else batches.per_epoch
+        return [(rule, _positive_int("epochs", epochs) * per_epoch)], _positive_int("epochs", epochs) * per_epoch, batches
+    return [(rule, _positive_int("steps", steps))], _positive_int("steps", steps), batches
+
+
+def _positive_int(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"{name} must be an int >= 1, got {value!r}; to sweep it, name it in static=")
+    return int(value)
+
+
+def _resolve(
+    problem: Problem, record: Iterable[str] | Mapping[str, Recordable]
+) -> dict[str, Callable[[Parameters], Tensor | Labelled]]:
+    if isinstance(record, str):
+        raise ValueError(f"record must be a list of names or a dict, got the string {record!r}; write [{record!r}]")
+    pairs = record.items() if isinstance(record, Mapping) else ((name, name) for name in record)
+    known, resolved = problem.measures, {}
+    for name, quantity in pairs:
+        if callable(quantity):
+            resolved[name] = quantity
+        elif quantity in known:
+            resolved[name] = known[quantity]
+        else:
+            raise ValueError(
+                f"record: {type(problem).__name__} has no measure {quantity!r}; known are {', '.join(known)}, "
+                "or pass a dict name -> function of the parameters"
+            )
+    return resolved
+
+
+def _record_steps(total: int, every: int | None, at: Iterable[int] | str | None, per_epoch: int | None) -> list[int]:
+    """The steps at which to record, always with 0 and the last one unless a list says otherwise."""
+    if every is not None and at is not None:
+        raise ValueError("give either every or at, not both")
+    if every is not None:
+        return sorted({*range(0, total + 1, _positive_int("every", every)), total})
+    if isinstance(at, str):
+        if at != "log":
+            raise ValueError(f'at must be "log" or a list of steps, got {at!r}')
+        decades = max(1, math.ceil(10 * math.log10(total)))
+        return sorted({0, *(int(s) for s in np.unique(np.geomspace(1, total, decades + 1).round())), total})
+    if at is not None:
+        wanted = sorted({int(step) for step in at})
+        if wanted and not 0 <= wanted[0] <= wanted[-1] <= total:
+            raise ValueError(f"at must hold steps between 0 and {total}, got {wanted[0]} to {wanted[-1]}")
+        return wanted
+    if per_epoch is not None:
+        return sorted({*range(0, total + 1, per_epoch), total})
+    return sorted({int(s) for s in np.linspace(0, total, min(total, 100) + 1).round()})
+
+
+def _refuse_bad_start(problem: Problem, parameters: Parameters) -> None:
+    # Inside a sweep the value differs from run to run and cannot stop the others: such a run has diverged at step 0.
+    loss = concrete(problem.loss(parameters))
+    if loss is not None and not math.isfinite(loss):
+        raise ValueError(f"the loss at the start is {loss}; check the data and the initial parameters of {problem!r}")
+
+
+def _gather(data: Batch, indices: Tensor) -> Batch:
+    return tuple(tensor[indices] for tensor in data)
+
+
+def _step_size(rule: Rule, state: State) -> float | Tensor:
+    return rule.step_size(state.count) if callable(rule.step_size) else rule.step_size
+
+
+def _estimate(
+    problem: Problem, stages: list[Stage], parameters: Parameters, batch_size: int | None, recorder: _Recorder
+) -> float:
+    """Bytes one run holds at once: parameters with gradients for every group, minibatch activations, records."""
+    samples = batch_size or problem.n_samples
+    sizes = [getattr(rule.gradient, "m", None) for rule, _ in stages]
+    groups = max(samples // m if m else 1 for m in sizes)
+    width = leaves(parameters)[0].element_size()
+    held = count(parameters) * (8 + 5 * groups)
+    data = sum(tensor[0].numel() for tensor in problem.data) if problem.data else 0
+    largest_layer = max((leaf.shape[0] for leaf in leaves(parameters) if leaf.dim() > 0), default=1)
+    activations = samples * (4 * data + 12 * largest_layer)
+    return width * (held + activations) + 8 * len(recorder.steps) * max(1, len(recorder.measures))

@@ -1,0 +1,77 @@
+"""What every problem offers: a loss of parameters, an initialiser from a seed, and what is known about it in closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.draws import Seed
+from workbench.parameters import Parameters, norm
+
+Batch = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A quantity of the parameters that runs can record by name."""
+
+    function: Callable[[Parameters], Tensor]
+    long_name: str
+    unit: str = ""
+
+    def __call__(self, parameters: Parameters) -> Tensor:
+        return self.function(parameters)
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Base of all problems. A subclass keeps its tensors in dataclass fields and defines `initial` and either `loss`, or
+    `sample_loss` and `data` (the loss is then the mean over the samples).
+
+    Everything is written for one run; inside `wb.sweep` the fields may be different for every run.
+    """
+
+    @property
+    def data(self) -> Batch:
+        """Tensors whose leading dimension is sample; empty for a problem without samples."""
+        return ()
+
+    @property
+    def n_samples(self) -> int:
+        """Number of samples, 0 for a problem without any."""
+        return self.data[0].shape[0] if self.data else 0
+
+    def initial(self, seed: Seed) -> Parameters:
+        """Random initial parameters."""
+        raise NotImplementedError(f"{type(self).__name__} has no initialiser; pass start= to run")
+
+    def sample_loss(self, parameters: Parameters, *sample: Tensor) -> Float[Tensor, ""]:
+        """The loss of one sample."""
+        raise ValueError(f"{type(self).__name__} has no samples; leave out batch_size")
+
+    def batch_loss(self, parameters: Parameters, batch: Batch) -> Float[Tensor, ""]:
+        """Mean of `sample_loss` over a batch (tensors with leading dimension sample)."""
+        in_dims = (None, *(0 for _ in batch))
+        return torch.func.vmap(self.sample_loss, in_dims)(parameters, *batch).mean()
+
+    def loss(self, parameters: Parameters) -> Float[Tensor, ""]:
+        """The loss over all samples."""
+        return self.batch_loss(parameters, self.data)
+
+    def gradient(self, parameters: Parameters, batch: Batch | None = None) -> Parameters:
+        """Gradient of `loss`, or of `batch_loss` where a batch is given."""
+        if batch is None:
+            return torch.func.grad(self.loss)(parameters)
+        return torch.func.grad(self.batch_loss)(parameters, batch)
+
+    @property
+    def measures(self) -> Mapping[str, Measure]:
+        """What runs on this problem can record by name."""
+        return {
+            "train_loss": Measure(self.loss, "training loss"),
+            "gradient_norm": Measure(lambda parameters: norm(self.gradient(parameters)), "gradient norm"),
+        }
