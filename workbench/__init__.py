@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from workbench.claims import card, cards
     from workbench.dynamics import Labelled, Run, run, sweep
 
-_MODULES = ("claims", "curvature", "data", "draws", "explorers", "figures", "optimizers", "problems")
 _NAMES = {
     "Labelled": "workbench.dynamics",
     "Run": "workbench.dynamics",
@@ -27,15 +26,31 @@ _NAMES = {
     "sweep": "workbench.dynamics",
 }
 
-__all__ = [*_MODULES, *_NAMES]
+__all__ = [
+    "Labelled",
+    "Run",
+    "card",
+    "cards",
+    "claims",
+    "curvature",
+    "data",
+    "draws",
+    "explorers",
+    "figures",
+    "open_runs",
+    "optimizers",
+    "problems",
+    "run",
+    "sweep",
+]
 
 
 def __getattr__(name: str) -> Any:
     # Loaded on first use, so that `workbench list` does not wait for torch.
-    if name in _MODULES:
-        return importlib.import_module(f"workbench.{name}")
     if name in _NAMES:
         return getattr(importlib.import_module(_NAMES[name]), name)
+    if name in __all__:
+        return importlib.import_module(f"workbench.{name}")
     raise AttributeError(f"module 'workbench' has no attribute {name!r}; it has {', '.join(__all__)}")
 
 

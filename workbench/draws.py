@@ -43,7 +43,8 @@ class _PerSeed(torch.autograd.Function):
         ctx.mark_non_differentiable(output)
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, seed: Tensor, host: Callable[[int], np.ndarray], device: torch.device) -> Any:
+    def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:
+        seed, host, device = arguments
         runs = seed.movedim(in_dims[0], 0)
         return torch.stack([_PerSeed.apply(run, host, device) for run in runs.unbind(0)]), 0
 
@@ -76,7 +77,9 @@ def seeded(function: Callable[..., np.ndarray]) -> Callable[..., Tensor]:
     def draw(seed: Seed, *static: Any, **named: Any) -> Tensor:
         signature.bind(seed, *static, **named)
         if isinstance(seed, bool) or (isinstance(seed, Tensor) and (seed.is_floating_point() or seed.dim() > 0)):
-            raise ValueError(f"seed must be an int or a 0-dim integer tensor, got {seed!r}; use wb.sweep for many seeds")
+            raise ValueError(
+                f"seed must be an int or a 0-dim integer tensor, got {seed!r}; use wb.sweep for many seeds"
+            )
         device = seed.device if isinstance(seed, Tensor) else torch.device("cpu")
         tensor = torch.as_tensor(seed, dtype=torch.int64)
         return _PerSeed.apply(tensor, functools.partial(host, static=static, named=tuple(named.items())), device)
@@ -111,7 +114,7 @@ def _permutation(seed: int, n: int, stream: str, counter: int) -> np.ndarray:
 
 def normal(
     seed: Seed, shape: tuple[int, ...], *, stream: str = "", counter: int = 0, dtype: torch.dtype = torch.float64
-) -> Float[Tensor, "..."]:
+) -> Float[Tensor, ...]:
     """Standard normal numbers of the given shape."""
     return _normal(seed, tuple(shape), stream, counter).to(dtype)
 
@@ -125,21 +128,19 @@ def uniform(
     stream: str = "",
     counter: int = 0,
     dtype: torch.dtype = torch.float64,
-) -> Float[Tensor, "..."]:
+) -> Float[Tensor, ...]:
     """Uniform numbers on [low, high)."""
     return (low + (high - low) * _uniform(seed, tuple(shape), stream, counter)).to(dtype)
 
 
 def signs(
     seed: Seed, shape: tuple[int, ...], *, stream: str = "", counter: int = 0, dtype: torch.dtype = torch.float64
-) -> Float[Tensor, "..."]:
+) -> Float[Tensor, ...]:
     """Fair coins in {-1, +1} (Rademacher)."""
     return (2 * _integers(seed, 2, tuple(shape), stream, counter) - 1).to(dtype)
 
 
-def integers(
-    seed: Seed, high: int, shape: tuple[int, ...], *, stream: str = "", counter: int = 0
-) -> Int[Tensor, "..."]:
+def integers(seed: Seed, high: int, shape: tuple[int, ...], *, stream: str = "", counter: int = 0) -> Int[Tensor, ...]:
     """Uniform integers in {0, ..., high - 1}."""
     return _integers(seed, high, tuple(shape), stream, counter)
 

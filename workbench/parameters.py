@@ -31,9 +31,8 @@ def leaves(parameters: Parameters) -> list[Tensor]:
 
 def tree_map(function: Callable[..., Tensor], *trees: Parameters) -> Parameters:
     """Apply `function` leaf by leaf to parameters of the same structure."""
-    first = trees[0]
-    if isinstance(first, dict):
-        return {name: function(*(tree[name] for tree in trees)) for name in first}
+    if isinstance(trees[0], dict):
+        return {name: function(*(tree[name] for tree in trees)) for name in trees[0]}  # type: ignore[index]
     return function(*trees)
 
 

@@ -34,7 +34,7 @@ class Minibatches:
             raise ValueError(f"sampling must be one of {', '.join(get_args(Sampling))}, got {sampling!r}")
         if n == 0:
             raise ValueError("batch_size was given, but the problem has no samples; leave it out")
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or not 1 <= batch_size:
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or not batch_size >= 1:
             raise ValueError(f"batch_size must be an int >= 1, got {batch_size!r}; sweep it with static=['batch_size']")
         if sampling == "epoch" and batch_size > n:
             raise ValueError(f"batch_size must be at most the number of samples {n}, got {batch_size}")

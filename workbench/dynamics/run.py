@@ -180,7 +180,11 @@ def _plan(
         raise ValueError(f"give either steps or epochs, got steps={steps} and epochs={epochs}")
     if steps is None:
         per_epoch = 1 if batches is None else batches.per_epoch
-        return [(rule, _positive_int("epochs", epochs) * per_epoch)], _positive_int("epochs", epochs) * per_epoch, batches
+        return (
+            [(rule, _positive_int("epochs", epochs) * per_epoch)],
+            _positive_int("epochs", epochs) * per_epoch,
+            batches,
+        )
     return [(rule, _positive_int("steps", steps))], _positive_int("steps", steps), batches
 
 

@@ -19,7 +19,7 @@ from workbench.dynamics.labelled import Labelled, data_array, label
 from workbench.dynamics.run import _divergences
 from workbench.parameters import ravel
 
-Axes = dict[str, Sequence[Any]]
+Axes = Mapping[str, Sequence[Any]]
 
 
 def sweep(
@@ -92,8 +92,12 @@ def _refuse_bad_call(function: Callable, grid: Axes, static: Sequence[str], chun
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         unknown = [name for name in grid if name not in parameters]
         if unknown:
-            raise ValueError(f"{', '.join(unknown)}: not an argument of the function, whose are {', '.join(parameters)}")
-        missing = [n for n, p in parameters.items() if p.default is p.empty and n not in grid and p.kind != p.VAR_POSITIONAL]
+            raise ValueError(
+                f"{', '.join(unknown)}: not an argument of the function, whose are {', '.join(parameters)}"
+            )
+        missing = [
+            n for n, p in parameters.items() if p.default is p.empty and n not in grid and p.kind != p.VAR_POSITIONAL
+        ]
         if missing:
             raise ValueError(f"the function also needs {', '.join(missing)}: give a value or an axis for each")
     absent = [name for name in static if name not in grid]
@@ -194,13 +198,13 @@ def _divergence(found: list[Tensor], values: Mapping[str, Tensor]) -> dict[str, 
     return {"diverged": torch.stack(numbers).any()} if numbers else {}
 
 
-def _dataset(values: dict[str, Labelled], grid: Axes, shape: tuple[int, ...]) -> xr.Dataset:
+def _dataset(values: Mapping[str, Labelled], grid: Axes, shape: tuple[int, ...]) -> xr.Dataset:
     variables = {}
     for name, labelled in values.items():
         inner_dims = labelled.dims[1:] if grid else labelled.dims
         inner_shape = labelled.value.shape[1:] if grid else labelled.value.shape
         array = labelled.value.detach().cpu().numpy().reshape(*shape, *inner_shape)
-        coords = {axis: points for axis, points in grid.items()} | dict(labelled.coords)
+        coords = {**grid, **labelled.coords}
         variables[name] = data_array(array, (*grid, *inner_dims), coords, labelled.unit, labelled.long_name)
     dataset = xr.Dataset(variables)
     if "diverged" in dataset:

@@ -1,1 +1,278 @@
-def as_torch(*a, **k): ...
+"""Any rule as a `torch.optim.Optimizer`, for people's own training loops.
+
+Two ways of calling `step`:
+
+    optimizer = as_torch(sam(0.1, rho=0.05), model.parameters())
+    optimizer.step(closure)                       # closure returns the loss; calling backward() in it is optional
+
+    optimizer = as_torch(m_sam(0.1, 0.05, m=8), model, loss=torch.nn.functional.cross_entropy)
+    optimizer.step(inputs, targets)               # gradients by torch.func, groups vmapped, optionally compiled
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workbench.optimizers.rule import Rule, State
+from workbench.parameters import Parameters, concrete
+
+Closure = Callable[[], Tensor]
+
+
+class _ClosureOracle:
+    """Gradients of whatever the closure computes, at parameters written into the module for the time of the call."""
+
+    def __init__(self, closure: Closure, tensors: dict[str, Tensor], count: Tensor) -> None:
+        self._closure, self._tensors, self.count = closure, tensors, count
+        self._home = {name: tensor.detach() for name, tensor in tensors.items()}
+        self.loss: Tensor | None = None
+
+    def gradient(self, parameters: Parameters) -> Parameters:
+        loss = self._evaluate(parameters)
+        if any(tensor.grad is not None for tensor in self._tensors.values()):
+            gradients = [tensor.grad for tensor in self._tensors.values()]
+        else:
+            gradients = torch.autograd.grad(loss, list(self._tensors.values()), allow_unused=True)
+        return self._collect(gradients)
+
+    def hessian_vector_product(self, parameters: Parameters, vector: Parameters) -> Parameters:
+        assert isinstance(vector, dict)
+        loss, tensors = self._evaluate(parameters), list(self._tensors.values())
+        try:
+            first = torch.autograd.grad(loss, tensors, create_graph=True, allow_unused=True)
+            product = sum((g * v).sum() for g, v in zip(first, vector.values(), strict=True) if g is not None)
+            second = torch.autograd.grad(product, tensors, allow_unused=True)  # type: ignore[arg-type]
+        except RuntimeError as error:
+            raise ValueError(
+                "this rule needs Hessian-vector products: let the closure return the loss without calling backward()"
+            ) from error
+        return self._collect(second)
+
+    def _evaluate(self, parameters: Parameters) -> Tensor:
+        assert isinstance(parameters, dict)
+        for name, tensor in self._tensors.items():
+            tensor.grad = None
+            # Pointing at the displaced values instead of copying them in and out keeps a SAM step near two gradients.
+            tensor.data = parameters[name]
+        try:
+            with torch.enable_grad():
+                loss = self._closure()
+        finally:
+            for name, tensor in self._tensors.items():
+                tensor.data = self._home[name]
+        if not isinstance(loss, Tensor) or loss.dim() != 0:
+            raise ValueError(f"the closure must return the loss as a 0-dim tensor, got {type(loss).__name__}")
+        if self.loss is None:
+            self.loss = loss.detach()
+        return loss
+
+    def _collect(self, gradients: Iterable[Tensor | None]) -> dict[str, Tensor]:
+        collected = {}
+        for (name, tensor), gradient in zip(self._tensors.items(), gradients, strict=True):
+            if gradient is not None and gradient.layout != torch.strided:
+                raise ValueError(
+                    f"parameter {name} of shape {tuple(tensor.shape)} has a sparse gradient; use sparse=False"
+                )
+            collected[name] = torch.zeros_like(tensor) if gradient is None else gradient.detach()
+            tensor.grad = None
+        return collected
+
+    def random_direction(self, parameters: Parameters) -> Parameters:
+        assert isinstance(parameters, dict)
+        return {name: torch.randn_like(tensor) for name, tensor in parameters.items()}
+
+    def full_gradient(self, parameters: Parameters) -> Parameters:
+        raise ValueError("an ascent along the full training gradient needs all samples; use wb.run, or ascent='own'")
+
+    def previous_gradient(self, parameters: Parameters) -> Parameters:
+        raise ValueError("an ascent along the previous minibatch needs as_torch(rule, model, loss=...)")
+
+    def group_gradients(self, parameters: Parameters, size: int) -> Parameters:
+        raise ValueError(
+            f"m-SAM with m={size} needs the samples of the minibatch: use as_torch(rule, model, loss=...) and "
+            "optimizer.step(inputs, targets)"
+        )
+
+    group_gradients_at = group_gradients
+
+
+class _SampleOracle:
+    """Gradients of a module's loss on one minibatch, by torch.func."""
+
+    def __init__(self, value: Callable[..., Tensor], batch: tuple[Tensor, ...], previous: Any, count: Tensor) -> None:
+        self._batch, self._previous, self.count = batch, previous, count
+        self._gradient, self._gradient_and_value = torch.func.grad(value), torch.func.grad_and_value(value)
+        self.loss: Tensor | None = None
+
+    def gradient(self, parameters: Parameters) -> Parameters:
+        gradient, value = self._gradient_and_value(parameters, *self._batch)
+        self.loss = value if self.loss is None else self.loss
+        return gradient
+
+    def previous_gradient(self, parameters: Parameters) -> Parameters:
+        return self._gradient(parameters, *(self._batch if self._previous is None else self._previous))
+
+    def hessian_vector_product(self, parameters: Parameters, vector: Parameters) -> Parameters:
+        def along(point: Parameters) -> Tensor:
+            gradient = self._gradient(point, *self._batch)
+            return sum((gradient[name] * vector[name]).sum() for name in gradient)  # type: ignore[index]
+
+        return torch.func.grad(along)(parameters)
+
+    def random_direction(self, parameters: Parameters) -> Parameters:
+        assert isinstance(parameters, dict)
+        return {name: torch.randn_like(tensor) for name, tensor in parameters.items()}
+
+    def full_gradient(self, parameters: Parameters) -> Parameters:
+        raise ValueError("an ascent along the full training gradient needs all samples; use wb.run, or ascent='own'")
+
+    def group_gradients(self, parameters: Parameters, size: int) -> Parameters:
+        gradients, values = torch.func.vmap(self._gradient_and_value, (None, 0, 0))(parameters, *self._groups(size))
+        self.loss = values.mean() if self.loss is None else self.loss
+        return gradients
+
+    def group_gradients_at(self, parameters: Parameters, size: int) -> Parameters:
+        return torch.func.vmap(self._gradient, (0, 0, 0))(parameters, *self._groups(size))
+
+    def _groups(self, size: int) -> tuple[Tensor, ...]:
+        samples = self._batch[0].shape[0]
+        if samples % size:
+            raise ValueError(f"m must divide the minibatch size {samples}, got m={size}")
+        return tuple(tensor.reshape(samples // size, size, *tensor.shape[1:]) for tensor in self._batch)
+
+
+class RuleOptimizer(torch.optim.Optimizer):
+    """A rule driving a module's parameters. Parameter groups may each have their own `step_size`.
+
+    The displacement's norm is taken over all groups together. The state (velocity, number of steps) is in `state_dict`.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        parameters: torch.nn.Module | Iterable[Any],
+        loss: Callable[..., Tensor] | None = None,
+        compile: bool = False,
+    ) -> None:
+        module = parameters if isinstance(parameters, torch.nn.Module) else None
+        if (module is None) != (loss is None):
+            raise ValueError("give a module together with loss=, or parameters without it")
+        if compile and module is None:
+            raise ValueError("compile=True needs as_torch(rule, model, loss=..., compile=True)")
+        self.rule, self._module, self._loss = rule, module, loss
+        self._previous: tuple[Tensor, ...] | None = None
+        trainable: Any = [p for p in module.parameters() if p.requires_grad] if module is not None else parameters
+        super().__init__(trainable, {"step_size": None})
+        self._functional = torch.compile(self._functional_step) if compile else self._functional_step
+
+    def step(self, *arguments: Any) -> Tensor:  # type: ignore[override]
+        """One update: `step(closure)`, or `step(inputs, targets)` for a module with its loss. Returns the loss before it."""
+        tensors = self._tensors()
+        state = self._read_state(tensors)
+        if self._module is None:
+            if len(arguments) != 1 or not callable(arguments[0]):
+                raise ValueError(
+                    "step needs a closure that returns the loss: optimizer.step(lambda: loss(model(x), y))"
+                )
+            oracle = _ClosureOracle(arguments[0], tensors, state.count)
+            home = {name: tensor.detach() for name, tensor in tensors.items()}
+            updated, new_state = self.rule.step(oracle, home, state)
+            self._write(tensors, home, updated, state, new_state)
+            assert oracle.loss is not None
+            return oracle.loss
+        if len(arguments) != 2:
+            raise ValueError("step needs inputs and targets: optimizer.step(inputs, targets)")
+        self._refuse_training_noise()
+        home = {name: tensor.detach() for name, tensor in tensors.items()}
+        updated, new_state, loss = self._functional(home, state, arguments, self._previous)
+        self._write(tensors, home, updated, state, new_state)
+        self._previous = arguments
+        return loss
+
+    def _functional_step(
+        self, home: Parameters, state: State, batch: Any, previous: Any
+    ) -> tuple[Parameters, State, Tensor]:
+        oracle = _SampleOracle(self._value, batch, previous, state.count)
+        updated, new_state = self.rule.step(oracle, home, state)
+        # The rules of the family all look at the undisplaced point first, or (Nesterov) only at the look-ahead point.
+        return updated, new_state, oracle.loss if oracle.loss is not None else self._value(home, *batch)
+
+    def _value(self, parameters: Parameters, inputs: Tensor, targets: Tensor) -> Tensor:
+        assert self._module is not None and self._loss is not None
+        return self._loss(torch.func.functional_call(self._module, parameters, (inputs,)), targets)  # type: ignore[arg-type]
+
+    def _refuse_training_noise(self) -> None:
+        assert self._module is not None
+        for name, layer in self._module.named_modules():
+            if (
+                layer.training
+                and isinstance(layer, torch.nn.modules.batchnorm._BatchNorm)
+                and layer.track_running_stats
+            ):
+                raise ValueError(
+                    f"layer {name} is BatchNorm in training mode, which torch.func cannot update; use a closure"
+                )
+
+    def _tensors(self) -> dict[str, Tensor]:
+        if self._module is not None:
+            return {name: p for name, p in self._module.named_parameters() if p.requires_grad}
+        listed = [p for group in self.param_groups for p in group["params"] if p.requires_grad]
+        return {str(index): tensor for index, tensor in enumerate(listed)}
+
+    def _read_state(self, tensors: dict[str, Tensor]) -> State:
+        if any(tensor not in self.state for tensor in tensors.values()):
+            fresh = self.rule.init({name: tensor.detach() for name, tensor in tensors.items()})
+            for name, tensor in tensors.items():
+                self.state[tensor] = {"count": fresh.count.clone()}
+                if isinstance(fresh.velocity, dict):
+                    self.state[tensor]["velocity"] = fresh.velocity[name]
+        first = self.state[next(iter(tensors.values()))]
+        velocity = {n: self.state[t]["velocity"] for n, t in tensors.items()} if "velocity" in first else None
+        return State(first["count"].to(torch.int64), velocity)
+
+    def _write(
+        self, tensors: dict[str, Tensor], home: Parameters, updated: Parameters, state: State, new_state: State
+    ) -> None:
+        assert isinstance(updated, dict) and isinstance(home, dict)
+        default = self.rule.step_size
+        steps = {id(p): group["step_size"] for group in self.param_groups for p in group["params"]}
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                own = steps[id(tensor)]
+                if own is None:
+                    tensor.copy_(updated[name])
+                else:
+                    # The rule is linear in the step size, so a group's own step size rescales its displacement.
+                    rule_step = default(state.count) if callable(default) else default
+                    tensor.copy_(home[name] + (own / rule_step) * (updated[name] - home[name]))
+                self.state[tensor]["count"] = new_state.count
+                if isinstance(new_state.velocity, dict):
+                    self.state[tensor]["velocity"] = new_state.velocity[name]
+
+
+def as_torch(
+    rule: Rule,
+    parameters: torch.nn.Module | Iterable[Any],
+    *,
+    loss: Callable[..., Tensor] | None = None,
+    compile: bool = False,
+) -> RuleOptimizer:
+    """The rule as a `torch.optim.Optimizer`.
+
+    parameters: what torch optimizers take (tensors or parameter groups, which may set `step_size`), or a module together
+        with `loss(outputs, targets)`, whose minibatch mean it must be; then call `step(inputs, targets)`.
+    compile: compile the functional step with `torch.compile` (module form only).
+    Raises ValueError for sparse gradients, for closures that do not return a loss, and where a rule needs more than the
+    closure can give.
+    """
+    for name in ("step_size", "beta"):
+        value = getattr(rule, name)
+        if isinstance(value, Tensor) and concrete(value) is None:
+            raise ValueError(
+                f"{name} has one value per run; an optimizer drives one module, use wb.sweep for many runs"
+            )
+    return RuleOptimizer(rule, parameters, loss, compile)

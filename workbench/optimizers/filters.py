@@ -21,7 +21,7 @@ from workbench.optimizers.sharpness_aware import GradientPenalty, HessianUSAM, N
 Interval = tuple[float, float]
 
 
-def curvature_polynomial(rule: Rule) -> Callable[[Float[np.ndarray, "..."]], Float[np.ndarray, "..."]]:
+def curvature_polynomial(rule: Rule) -> Callable[[Float[np.ndarray, ...]], Float[np.ndarray, ...]]:
     """p with Jac g~ = p(H) at critical points, as a function of eigenvalues (floats, arrays or tensors).
 
     gd: l; usam and grad_penalty: l(1 + rho l); usam_two_step: l(1 + rho l)^2; usam_nested: l(1 + rho l + rho^2 l^2);
@@ -68,9 +68,11 @@ def admissible_set(rule: Rule) -> list[Interval]:
         # (-1 + root)/(2 rho) without the cancellation at small rho.
         return [(-(1 + root) / (2 * rho), -1 / rho), (0.0, 2 * bound / (1 + root))]
     # The other polynomials increase on [0, inf) with p(lambda) >= lambda there.
-    upper = brentq(lambda eigenvalue: polynomial(eigenvalue) - bound, 0.0, bound, xtol=1e-300, rtol=4 * np.finfo(float).eps)
+    upper: float = brentq(
+        lambda eigenvalue: polynomial(eigenvalue) - bound, 0.0, bound, xtol=1e-300, rtol=4 * np.finfo(float).eps
+    )
     below = [(-1 / rho, -1 / rho)] if isinstance(rule.gradient, TwoStepUSAM) else []
-    return [*below, (0.0, float(upper))]
+    return [*below, (0.0, upper)]
 
 
 def max_sharpness(rule: Rule) -> float:

@@ -23,8 +23,10 @@ Momentum = Literal["none", "heavy_ball", "nesterov"]
 class Oracle(Protocol):
     """What a rule may ask about the loss at one step. The minibatch of the step is fixed by whoever runs the rule."""
 
-    count: Int[Tensor, ""]
-    """Steps taken so far."""
+    @property
+    def count(self) -> Int[Tensor, ""]:
+        """Steps taken so far."""
+        ...
 
     def gradient(self, parameters: Parameters) -> Parameters:
         """Gradient of the minibatch loss."""

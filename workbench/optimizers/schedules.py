@@ -32,7 +32,7 @@ class StepDecay:
     factor: float = 0.1
 
     def __call__(self, count: Count) -> Tensor:
-        passed = sum((count >= milestone).to(torch.float64) for milestone in self.milestones)
+        passed = torch.stack([(count >= milestone).to(torch.float64) for milestone in self.milestones]).sum()
         return self.value * self.factor**passed
 
 

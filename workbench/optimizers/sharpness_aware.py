@@ -81,8 +81,8 @@ class MSAM:
         return oracle.gradient(add_scaled(parameters, rho, unit(directions[self.ascent](parameters))))
 
 
-def _same(gradient: Parameters) -> Parameters:
-    return gradient
+def _same(x: Parameters) -> Parameters:
+    return x
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,9 @@ def m_sam(
     if ascent not in get_args(Ascent):
         raise ValueError(f"ascent must be one of {', '.join(get_args(Ascent))}, got {ascent!r}")
     if m is not None and (isinstance(m, bool) or not isinstance(m, int) or m < 1):
-        raise ValueError(f"m must be an int >= 1 (or None for the whole minibatch), got {m!r}; sweep it with static=['m']")
+        raise ValueError(
+            f"m must be an int >= 1 (or None for the whole minibatch), got {m!r}; sweep it with static=['m']"
+        )
     return _rule(MSAM(rho, m, ascent, normalize), step_size, beta, momentum)
 
 
