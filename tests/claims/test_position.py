@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.claims.position import compressed, position
+from workbench.claims.position import claimed, compressed, measured, position
 
 NUMBERS = st.floats(-1e6, 1e6).map(lambda value: round(value, 3))
 
@@ -83,3 +83,10 @@ def test_infinite_ends_are_drawn_at_the_edge():
 def test_compression_keeps_order_and_sign(a, b):
     assert (compressed(a) <= compressed(b)) or a > b
     assert compressed(a) * a >= 0 and abs(compressed(a)) <= 1
+
+
+def test_words_keep_the_side_of_the_threshold():
+    close = condition("<=", 1.0, 0.99951, 0.99969)
+    assert measured(close) == "0.9996 [0.9995, 0.9997]" and claimed(close) == "≤ 1"
+    assert measured({"relation": "<=", "threshold": 1.0}) == ""
+    assert claimed({"relation": "in", "threshold": [0.8, 1.25], "unit": "pp"}) == "in [0.8, 1.25] pp"

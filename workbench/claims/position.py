@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from .numbers import exact, plain, rounded
+
 #: Shares below this are drawn on a linear, above it on a logarithmic scale.
 LINEAR = 1e-2
 
@@ -41,10 +43,10 @@ def position(condition: Mapping) -> Position | None:
     low, high = number(condition.get("low")), number(condition.get("high"))
     low, high = (middle if math.isnan(end) else end for end in (low, high))
     low, high = min(low, middle, high), max(low, middle, high)
-    region = _region(condition)
-    if region is None:
+    ends = region(condition)
+    if ends is None:
         return None
-    left, right = region
+    left, right = ends
     if math.isinf(left) or math.isinf(right):
         edge, sign = (right, -1.0) if math.isinf(left) else (left, 1.0)
         scale = abs(edge) or max((abs(end) for end in (low, middle, high) if math.isfinite(end)), default=1.0) or 1.0
@@ -62,8 +64,8 @@ def position(condition: Mapping) -> Position | None:
     return Position(min(ends[0], depth(middle)), depth(middle), max(top, ends[1]))
 
 
-def _region(condition: Mapping) -> tuple[float, float] | None:
-    """The claimed region [left, right], widened by its tolerance and its equivalence margin."""
+def region(condition: Mapping) -> tuple[float, float] | None:
+    """The region [left, right] that a recorded condition claims, widened by tolerance and margin; None if unreadable."""
     relation, threshold = condition.get("relation"), condition.get("threshold")
     slack = _or_zero(condition.get("tolerance")) + _or_zero(condition.get("margin"))
     if relation in ("<", "<="):
@@ -87,6 +89,45 @@ def _or_zero(value) -> float:
 def _rounded(share: float) -> float:
     # 0.08 / 0.8 is 0.0999...: twelve digits are more than a picture shows.
     return share if not math.isfinite(share) else float(f"{share:.12g}")
+
+
+def measured(condition: Mapping) -> str:
+    """What was measured, in words: `0.676 [0.61, 0.75] pp`; empty if nothing was.
+
+    >>> measured({"relation": "<=", "threshold": 0.8, "estimate": 0.6761, "low": 0.6102, "high": 0.7513})
+    '0.676 [0.61, 0.751]'
+    """
+    middle, low, high = (number(condition.get(key)) for key in ("estimate", "low", "high"))
+    if math.isnan(middle):
+        return ""
+    left, right = region(condition) or (-math.inf, math.inf)
+    unit = _unit(condition)
+    if not low < high:
+        return exact(middle, left, right) + unit
+    ends = [end for end in (left, right) if math.isfinite(end)]
+    scale = max((abs(end) for end in (low, high) if math.isfinite(end)), default=None)
+    middle, low, high = (rounded(value, ends, scale) for value in (middle, low, high))
+    return f"{middle} [{low}, {high}]{unit}"
+
+
+def claimed(condition: Mapping) -> str:
+    """What is claimed, in words: `≤ 0.8 pp`, `in [0.8, 1.25]`, `= 2 ± 0.1`.
+
+    >>> claimed({"relation": "==", "threshold": 2.0, "margin": 0.1})
+    '= 2 ± 0.1'
+    """
+    relation, threshold = str(condition.get("relation", "")), condition.get("threshold")
+    sign = {"<=": "≤", ">=": "≥", "==": "="}.get(relation, relation)
+    pair = isinstance(threshold, (list, tuple))
+    bound = f"[{', '.join(plain(number(end)) for end in threshold)}]" if pair else plain(number(threshold))
+    slack = _or_zero(condition.get("tolerance")) + _or_zero(condition.get("margin"))
+    loose = f" ± {plain(slack)}" if slack and relation == "==" else f" (tolerance {plain(slack)})" if slack else ""
+    return f"{sign} {bound}{loose}{_unit(condition)}" if relation else ""
+
+
+def _unit(condition: Mapping) -> str:
+    unit = str(condition.get("unit") or "")
+    return f" {unit}" if unit not in ("", "1") else ""
 
 
 def compressed(share: float, largest: float = 10.0) -> float:

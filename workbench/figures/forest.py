@@ -1,16 +1,14 @@
 """Every claim's interval against its threshold, all units on one axis."""
 
-import math
 from collections.abc import Iterable, Mapping
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from workbench.claims.position import TICKS, compressed, number, position
+from workbench.claims.position import TICKS, claimed, compressed, measured, position
+from workbench.claims.recording import record
 from workbench.figures.style import GUIDE, SHADE, VERDICTS, legend_below
 from workbench.figures.values import set_labels
-
-RELATIONS = {"<=": "≤", ">=": "≥", "==": "="}
 
 
 def forest(ax: Axes, claims: Iterable | Mapping, *, values: bool = True) -> Axes:
@@ -39,7 +37,7 @@ def forest(ax: Axes, claims: Iterable | Mapping, *, values: bool = True) -> Axes
     ax.grid(False, axis="y")
     if values:
         other = ax.secondary_yaxis("right")
-        other.set_yticks(range(len(rows)), [measured(condition) for _, condition in rows], fontsize=9)
+        other.set_yticks(range(len(rows)), [_beside(condition) for _, condition in rows], fontsize=9)
         other.tick_params(length=0)
         other.spines["right"].set_visible(False)
     _legend(ax, {_verdict(condition) for _, condition in rows})
@@ -47,21 +45,8 @@ def forest(ax: Axes, claims: Iterable | Mapping, *, values: bool = True) -> Axes
     return ax
 
 
-def measured(condition: Mapping) -> str:
-    """What was found and what is claimed, in one line, as `0.676 [0.61, 0.75], claimed <= 0.8`."""
-    middle, low, high = (number(condition.get(key)) for key in ("estimate", "low", "high"))
-    relation, threshold = condition.get("relation", ""), condition.get("threshold")
-    bound = f"[{', '.join(_short(number(t)) for t in threshold)}]" if isinstance(threshold, (list, tuple)) else ""
-    claimed = f"{RELATIONS.get(relation, relation)} {bound or _short(number(threshold))}"
-    if math.isnan(middle):
-        return f"not measured, claimed {claimed}"
-    spread = f" [{_short(low)}, {_short(high)}]" if low < high else ""
-    unit = condition.get("unit") or ""
-    return f"{_short(middle)}{spread}{' ' + unit if unit not in ('', '1') else ''}, claimed {claimed}"
-
-
-def _short(value: float) -> str:
-    return f"{value:.3g}"
+def _beside(condition: Mapping) -> str:
+    return f"{measured(condition) or 'not measured'}, claimed {claimed(condition)}"
 
 
 def _rows(claims) -> list[tuple[str, Mapping]]:
@@ -69,7 +54,7 @@ def _rows(claims) -> list[tuple[str, Mapping]]:
         claims = claims.get("claims", [claims])
     rows = []
     for claim in claims:
-        claim = claim if isinstance(claim, Mapping) else claim.record()
+        claim = claim if isinstance(claim, Mapping) else record(claim)
         conditions = claim.get("conditions") or [{}]
         for condition in conditions:
             several = len(conditions) > 1 and condition.get("name") not in (None, "value")

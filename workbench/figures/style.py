@@ -12,7 +12,7 @@ PALETTE = tuple(sns.color_palette("colorblind").as_hex())
 VERDICTS = {
     "reproduced": ("#029e73", "o"),
     "contradicted": ("#c1440e", "X"),
-    "inconclusive": ("#0173b2", "D"),
+    "inconclusive": ("#de8f05", "D"),
     "not run": ("#767676", ""),
 }
 
