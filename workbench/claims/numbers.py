@@ -37,7 +37,8 @@ def plain(value: float, digits: int = 6) -> str:
 
 def _fixed(value: float, place: int) -> str:
     """`value` rounded at the decimal place 10^place."""
-    rounded = round(value, -place)
+    # A tie (0.3125 at three digits) must not be decided by the last bit: take the noise off first.
+    rounded = round(float(f"{value:.10g}"), -place)
     if rounded == 0:
         return "0"
     magnitude = math.floor(math.log10(abs(rounded)))
@@ -60,15 +61,11 @@ def rounded(value: float, ends: Iterable[float] = (), scale: float | None = None
     if size < NOISE**2:
         return "0"
     place = math.floor(math.log10(size)) - 2
-    text = _fixed(value, place)
-    for end in ends:
-        for finer in range(place, place - 4, -1):
-            text = _fixed(value, finer)
-            if (float(text) > end) == (value > end) and (float(text) < end) == (value < end):
-                place = finer
-                break
-        else:
-            text = _fixed(value, place)
+    sides = [(end, value > end, value < end) for end in ends]
+    for finer in range(place, place - 4, -1):
+        text = _fixed(value, finer)
+        if all((float(text) > end, float(text) < end) == (above, below) for end, above, below in sides):
+            return text
     return _fixed(value, place)
 
 
