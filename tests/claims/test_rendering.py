@@ -155,8 +155,8 @@ def test_the_summary_counts_and_corrects_for_the_number_of_claims():
     board = card.scoreboard()
     assert board.counts == {"reproduced": 3, "contradicted": 0, "inconclusive": 3, "not run": 1}
     assert board.reproduced_after_holm == ["c0"]
-    assert "1 of the 2 reproduced ones stay reproduced (not: c1)" in repr(board)
-    assert "1 of the reproduced claims are deterministic" in repr(board)
+    assert "1 of 2 reproduced remain so (not: c1)" in repr(board)
+    assert "Deterministic, in no need of correction: 1 of 3" in repr(board)
 
 
 def test_several_conditions_each_show_their_own_verdict():
@@ -169,7 +169,7 @@ def test_several_conditions_each_show_their_own_verdict():
     card = a_card(two)
     verdict = card.check("c", {"gain": STEPS - 5, "wins": np.arange(20) < 10})
     assert verdict.verdict == "contradicted"
-    assert "✔ gain" in repr(verdict) and "✘ wins: 10 of 20 seeds" in repr(verdict)
+    assert "✔ gain" in repr(verdict) and "✘ wins: 10 of 20 seeds [0.272, 0.728]" in repr(verdict)
     with pytest.raises(ValueError, match=r"'wins' is missing"):
         card.check("c", {"gain": STEPS})
     with pytest.raises(ValueError, match="pass a dict with gain, wins"):

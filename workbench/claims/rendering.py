@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from .judgement import CONTRADICTED, INCONCLUSIVE, NOT_RUN, REPRODUCED, Measurement, Region
+from .judgement import CONTRADICTED, INCONCLUSIVE, NOT_RUN, REPRODUCED, Measurement
 from .numbers import exact, plain, rounded
+from .regions import Region
 from .schema import Claim, Condition
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def ours(one: Measurement) -> str:
     else:
         level = f"{plain(100 * condition.confidence)} %"
     if condition.statistic == "proportion":
-        interval = f"[{rounded(one.low, scale=1)}, {rounded(one.high, scale=1)}]"
+        interval = f"[{rounded(one.low, [1.0])}, {rounded(one.high, [1.0])}]"
         return f"{worst}{one.successes} of {one.n} seeds {interval} ({level}){note}"
     scale = max(abs(one.low), abs(one.high)) if condition.statistic in ("mean", "bootstrap") else None
     estimate, low, high = (rounded(value, region.ends, scale) for value in (one.estimate, one.low, one.high))
@@ -142,7 +143,7 @@ HEADINGS = ("verdict", "claim", "statement", "paper", "claimed", "ours")
 
 
 def _rows(verdicts: Sequence[Verdict]) -> list[tuple[str, ...]]:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for verdict in verdicts:
         claim = verdict.claim
         name = f"↳ {claim.id}" if claim.printed else claim.id

@@ -63,11 +63,11 @@ class Scoreboard:
             lost = [name for name in over_seeds if name not in self.reproduced_after_holm]
             lines.append(
                 f"Holm over the {len(family)} claims measured over seeds, 5 % family level: "
-                f"{len(over_seeds) - len(lost)} of the {len(over_seeds)} reproduced ones stay reproduced"
+                f"{len(over_seeds) - len(lost)} of {len(over_seeds)} reproduced remain so"
                 + (f" (not: {', '.join(lost)})." if lost else ".")
             )
         if exact := len(reproduced) - len(over_seeds):
-            lines.append(f"{exact} of the reproduced claims are deterministic and need no correction.")
+            lines.append(f"Deterministic, in no need of correction: {exact} of {len(reproduced)} reproduced.")
         return lines
 
     def __repr__(self) -> str:
