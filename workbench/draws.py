@@ -76,7 +76,8 @@ def seeded(function: Callable[..., np.ndarray]) -> Callable[..., Tensor]:
     @functools.wraps(function)
     def draw(seed: Seed, *static: Any, **named: Any) -> Tensor:
         signature.bind(seed, *static, **named)
-        if isinstance(seed, bool) or (isinstance(seed, Tensor) and (seed.is_floating_point() or seed.dim() > 0)):
+        whole = seed.dim() == 0 and not seed.is_floating_point() if isinstance(seed, Tensor) else _is_int(seed)
+        if not whole:
             raise ValueError(
                 f"seed must be an int or a 0-dim integer tensor, got {seed!r}; use wb.sweep for many seeds"
             )
@@ -85,6 +86,10 @@ def seeded(function: Callable[..., np.ndarray]) -> Callable[..., Tensor]:
         return _PerSeed.apply(tensor, functools.partial(host, static=static, named=tuple(named.items())), device)
 
     return draw
+
+
+def _is_int(seed: object) -> bool:
+    return isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
 
 
 def generator(seed: int, stream: str = "", counter: int = 0) -> np.random.Generator:

@@ -203,7 +203,7 @@ def _dataset(values: Mapping[str, Labelled], grid: Axes, shape: tuple[int, ...])
     for name, labelled in values.items():
         inner_dims = labelled.dims[1:] if grid else labelled.dims
         inner_shape = labelled.value.shape[1:] if grid else labelled.value.shape
-        array = labelled.value.detach().cpu().numpy().reshape(*shape, *inner_shape)
+        array = labelled.value.detach().cpu().numpy().reshape((*shape, *inner_shape))
         coords = {**grid, **labelled.coords}
         variables[name] = data_array(array, (*grid, *inner_dims), coords, labelled.unit, labelled.long_name)
     dataset = xr.Dataset(variables)

@@ -68,11 +68,11 @@ def admissible_set(rule: Rule) -> list[Interval]:
         # (-1 + root)/(2 rho) without the cancellation at small rho.
         return [(-(1 + root) / (2 * rho), -1 / rho), (0.0, 2 * bound / (1 + root))]
     # The other polynomials increase on [0, inf) with p(lambda) >= lambda there.
-    upper: float = brentq(
+    upper = brentq(
         lambda eigenvalue: polynomial(eigenvalue) - bound, 0.0, bound, xtol=1e-300, rtol=4 * np.finfo(float).eps
     )
     below = [(-1 / rho, -1 / rho)] if isinstance(rule.gradient, TwoStepUSAM) else []
-    return [*below, (0.0, upper)]
+    return [*below, (0.0, float(upper))]  # type: ignore[arg-type]
 
 
 def max_sharpness(rule: Rule) -> float:

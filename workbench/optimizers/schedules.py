@@ -55,4 +55,4 @@ class SwitchOn:
     start: int | Tensor
 
     def __call__(self, count: Count) -> Tensor:
-        return torch.where(count >= self.start, 1.0, 0.0) * self.value
+        return (count >= self.start).to(torch.float64) * self.value

@@ -1,0 +1,12 @@
+"""Shared settings of all tests: one thread, no progress bars, a fixed hypothesis profile."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TQDM_DISABLE", "1")
+os.environ.setdefault("MPLBACKEND", "agg")
+
+import hypothesis
+
+hypothesis.settings.register_profile("workbench", deadline=None, derandomize=True, max_examples=30)
+hypothesis.settings.load_profile("workbench")

@@ -1,0 +1,172 @@
+"""The torch optimizer does exactly what the pure rule does, and says no clearly where it cannot."""
+
+import pytest
+import torch
+
+import workbench as wb
+from workbench.dynamics.oracle import StepOracle
+from workbench.optimizers import as_torch
+from workbench.problems.base import Problem
+
+LOSS = torch.nn.functional.cross_entropy
+INPUTS = torch.linspace(-1, 1, 48, dtype=torch.float64).reshape(8, 6).cos()
+TARGETS = torch.tensor([0, 1, 2, 0, 1, 2, 0, 1])
+
+
+def network():
+    torch.manual_seed(1)
+    return torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Tanh(), torch.nn.Linear(5, 3)).double()
+
+
+class Network(Problem):
+    """The same network as a problem, for the pure rule."""
+
+    model = network()
+
+    @property
+    def data(self):
+        return (INPUTS, TARGETS)
+
+    def batch_loss(self, parameters, batch):
+        return LOSS(torch.func.functional_call(self.model, parameters, (batch[0],)), batch[1])
+
+
+def pure(rule, steps):
+    problem = Network()
+    parameters = {name: p.detach().clone() for name, p in network().named_parameters()}
+    state = rule.init(parameters)
+    for _ in range(steps):
+        parameters, state = rule.step(StepOracle(problem, state.count), parameters, state)
+    return parameters
+
+
+RULES = {
+    "gd": wb.optimizers.gradient_descent(0.3),
+    "nesterov": wb.optimizers.nesterov(0.3, 0.9),
+    "sam+heavy_ball": wb.optimizers.sam(0.3, 0.05, beta=0.9),
+    "usam": wb.optimizers.usam(0.3, 0.2),
+    "two_step": wb.optimizers.two_step_usam(0.3, 0.1),
+    "hessian_usam": wb.optimizers.hessian_usam(0.3, 0.1),
+    "penalty": wb.optimizers.gradient_penalty(0.3, 0.1),
+    "multi_step": wb.optimizers.multi_step_sam(0.3, 0.1, 3, 0.5),
+    "decaying": wb.optimizers.gradient_descent(wb.optimizers.StepDecay(0.3, (2,))),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("form", ["closure", "module"])
+def test_equals_the_pure_rule(name, form):
+    rule, model = RULES[name], network()
+    if form == "closure":
+        optimizer = as_torch(rule, model.parameters())
+        for _ in range(4):
+            optimizer.step(lambda: LOSS(model(INPUTS), TARGETS))
+    else:
+        optimizer = as_torch(rule, model, loss=LOSS)
+        for _ in range(4):
+            optimizer.step(INPUTS, TARGETS)
+    expected = pure(rule, 4)
+    for key, value in model.named_parameters():
+        torch.testing.assert_close(value.detach(), expected[key], rtol=1e-11, atol=1e-13)
+
+
+def test_m_sam_groups_through_the_module_form():
+    rule, model = wb.optimizers.m_sam(0.3, 0.05, 2, beta=0.9), network()
+    optimizer = as_torch(rule, model, loss=LOSS)
+    for _ in range(3):
+        optimizer.step(INPUTS, TARGETS)
+    expected = pure(rule, 3)
+    for key, value in model.named_parameters():
+        torch.testing.assert_close(value.detach(), expected[key], rtol=1e-11, atol=1e-13)
+
+
+def test_a_closure_that_calls_backward_gives_the_same_step_and_the_loss_before_it():
+    ends, losses = [], []
+    for backward in (True, False):
+        model = network()
+        optimizer = as_torch(RULES["sam+heavy_ball"], model.parameters())
+
+        def closure(model=model, backward=backward):
+            loss = LOSS(model(INPUTS), TARGETS)
+            if backward:
+                loss.backward()
+            return loss
+
+        before = LOSS(model(INPUTS), TARGETS).item()
+        losses.append((optimizer.step(closure).item(), before))
+        ends.append([p.detach() for p in model.parameters()])
+    assert all(returned == before for returned, before in losses)
+    assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
+
+
+def test_state_dict_round_trip_continues_the_same_run():
+    rule = RULES["sam+heavy_ball"]
+    straight, resumed = network(), network()
+    one = as_torch(rule, straight.parameters())
+    two = as_torch(rule, resumed.parameters())
+    for _ in range(3):
+        one.step(lambda: LOSS(straight(INPUTS), TARGETS))
+        two.step(lambda: LOSS(resumed(INPUTS), TARGETS))
+    three = as_torch(rule, resumed.parameters())
+    three.load_state_dict(two.state_dict())
+    for _ in range(3):
+        one.step(lambda: LOSS(straight(INPUTS), TARGETS))
+        three.step(lambda: LOSS(resumed(INPUTS), TARGETS))
+    assert all(torch.equal(a, b) for a, b in zip(straight.parameters(), resumed.parameters(), strict=True))
+
+
+def test_parameter_groups_have_their_own_step_size():
+    rule, model = wb.optimizers.sam(0.3, 0.05), network()
+    first, second = list(model[0].parameters()), list(model[2].parameters())
+    optimizer = as_torch(rule, [{"params": first}, {"params": second, "step_size": 0.03}])
+    start = {name: p.detach().clone() for name, p in model.named_parameters()}
+    optimizer.step(lambda: LOSS(model(INPUTS), TARGETS))
+    full = pure(rule, 1)
+    for name, value in model.named_parameters():
+        factor = 0.1 if name.startswith("2") else 1.0
+        torch.testing.assert_close(
+            value.detach() - start[name], factor * (full[name] - start[name]), rtol=1e-9, atol=1e-15
+        )
+
+
+def test_frozen_parameters_stay():
+    model = network()
+    model[0].weight.requires_grad_(False)
+    before = model[0].weight.clone()
+    as_torch(RULES["usam"], model, loss=LOSS).step(INPUTS, TARGETS)
+    assert torch.equal(model[0].weight, before)
+
+
+def test_sparse_gradients_are_refused_and_the_parameters_are_untouched():
+    table = torch.nn.Embedding(4, 2, sparse=True)
+    before = table.weight.detach().clone()
+    optimizer = as_torch(RULES["usam"], table.parameters())
+    with pytest.raises(ValueError, match="sparse gradient"):
+        optimizer.step(lambda: table(torch.tensor([1])).pow(2).sum())
+    assert torch.equal(table.weight, before)
+
+
+def test_errors_say_what_to_do():
+    model = network()
+    closure = as_torch(RULES["usam"], model.parameters())
+    with pytest.raises(ValueError, match="needs a closure"):
+        closure.step()
+    with pytest.raises(ValueError, match="0-dim tensor"):
+        closure.step(lambda: 3.0)
+    with pytest.raises(ValueError, match="inputs and targets"):
+        as_torch(RULES["usam"], model, loss=LOSS).step()
+    with pytest.raises(ValueError, match="needs the samples"):
+        as_torch(wb.optimizers.m_sam(0.1, 0.1, 2), model.parameters()).step(lambda: LOSS(model(INPUTS), TARGETS))
+    with pytest.raises(ValueError, match="module together with loss"):
+        as_torch(RULES["usam"], model)
+
+    def backward():
+        loss = LOSS(model(INPUTS), TARGETS)
+        loss.backward()
+        return loss
+
+    with pytest.raises(ValueError, match="without calling backward"):
+        as_torch(RULES["hessian_usam"], model.parameters()).step(backward)
+    normed = torch.nn.Sequential(torch.nn.Linear(6, 3), torch.nn.BatchNorm1d(3)).double()
+    with pytest.raises(ValueError, match="BatchNorm in training mode"):
+        as_torch(RULES["usam"], normed, loss=LOSS).step(INPUTS, TARGETS)
