@@ -1,0 +1,171 @@
+"""Worst cases over a ball around the parameters: ascent on the loss, and the exact answer for its quadratic model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench import draws
+from workbench.parameters import Parameters
+
+from .distributed import curvature_operator
+from .hessian import hessian_rows, require_dense, symmetrised
+from .per_sample import SampleLoss, _samples
+from .products import Loss, flat_loss, flatten
+from .sharpness import Scaling, rescaled
+
+
+def worst_case(
+    loss: Loss,
+    parameters: Parameters,
+    rho: float | Tensor,
+    *,
+    scaling: Scaling = "absolute",
+    steps: int = 20,
+    step_fraction: float = 0.1,
+    restarts: int = 4,
+    seed: int | Tensor = 0,
+) -> Float[Tensor, ""]:
+    """Largest `loss(w + d) - loss(w)` over |d| <= rho found by projected ascent: a lower bound of the maximum, >= 0.
+
+    `restarts` ascents run at once: one from w itself, the others from random points of the sphere of radius rho. Each
+    makes `steps` steps of length `step_fraction * rho` along the normalised gradient, projected onto the ball; the best
+    point visited counts. Where the gradient is exactly zero (an exact minimum) the step goes in a seeded random
+    direction. Runs under `torch.func.vmap`; `rho` may be a 0-dim tensor.
+    """
+    _check_ascent(rho, steps, step_fraction)
+    if restarts < 1:
+        raise ValueError(f"restarts={restarts}; at least 1 ascent is needed")
+    loss, origin = rescaled(loss, parameters, scaling)
+    flat, unflatten = flatten(origin)
+    evaluate = flat_loss(loss, unflatten)
+    starts = _directions(seed, restarts, flat)
+    inner = torch.cat([torch.zeros_like(starts[:1]), starts[1:]])
+    base = evaluate(flat)
+    climb = torch.func.vmap(lambda start, escape: _ascend(evaluate, rho * start, escape, rho, steps, step_fraction))
+    return torch.clamp(climb(inner, starts).amax(0) - base, min=0.0)
+
+
+def m_sharpness(
+    sample_loss: SampleLoss,
+    parameters: Parameters,
+    *data: Tensor,
+    m: int,
+    rho: float | Tensor,
+    scaling: Scaling = "absolute",
+    steps: int = 20,
+    step_fraction: float = 0.1,
+    chunk: int | None = None,
+    seed: int | Tensor = 0,
+) -> Float[Tensor, ""]:
+    """Mean over consecutive groups S of m samples of `max_{|d| <= rho} l_S(w + d) - l_S(w)` (arXiv 2206.06232).
+
+    Each group climbs from w by `steps` normalised ascent steps of length `step_fraction * rho`, projected onto the
+    ball; the best point visited counts, so the value is a lower bound of each maximum and never negative. m = n is
+    the ordinary sharpness of the training loss, m = 1 the mean over single samples. A group whose gradient is exactly
+    zero starts in a seeded random direction. Runs under `torch.func.vmap`.
+
+    Args:
+        sample_loss: `sample_loss(parameters, *sample) -> scalar`.
+        data: tensors with a leading sample dimension n; m must divide n.
+        chunk: groups treated at once (all by default).
+    """
+    samples = _samples(data, 1)
+    if m < 1 or samples % m:
+        raise ValueError(f"m={m} must be at least 1 and divide the number of samples, n={samples}; drop some samples")
+    _check_ascent(rho, steps, step_fraction)
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"chunk={chunk}; choose how many groups to treat at once, at least 1")
+    groups = [tensor.reshape(samples // m, m, *tensor.shape[1:]) for tensor in data]
+    origin_flat, _ = flatten(parameters)
+    escape = _directions(seed, 1, origin_flat)[0]
+
+    def of_group(*group: Tensor) -> Tensor:
+        def group_loss(point: Parameters) -> Tensor:
+            return torch.func.vmap(lambda *sample: sample_loss(point, *sample))(*group).mean()
+
+        loss, origin = rescaled(group_loss, parameters, scaling)
+        flat, unflatten = flatten(origin)
+        evaluate = flat_loss(loss, unflatten)
+        top = _ascend(evaluate, flat, escape, rho, steps, step_fraction)
+        return torch.clamp(top - evaluate(flat), min=0.0)
+
+    return torch.func.vmap(of_group, chunk_size=chunk)(*groups).mean()
+
+
+def quadratic_worst_case(
+    loss: Loss, parameters: Parameters, rho: float | Tensor, *, scaling: Scaling = "absolute"
+) -> Float[Tensor, ""]:
+    """Exact maximum of `g.d + d.H d / 2` over |d| <= rho, the second-order model of `worst_case`; for small P.
+
+    The trust-region problem has no duality gap: the maximum is the minimum over mu >= max(largest eigenvalue, 0) of
+    `(sum_i g_i^2 / (mu - lambda_i) + mu rho^2) / 2`, convex in mu, which bisection solves to rounding, the hard case
+    included (Conn, Gould and Toint 2000, section 7.2). At a minimum it is `rho^2 * sharpness / 2`.
+
+    Raises:
+        workbench.memory.OutOfBudget: the dense Hessian does not fit; use `worst_case`.
+    """
+    _check_ascent(rho, 1, 1.0)
+    if scaling != "absolute":
+        loss, parameters = rescaled(loss, parameters, scaling)
+    operator = curvature_operator(loss, parameters)
+    require_dense(operator.size, operator.dtype, copies=4)
+    matrix = symmetrised(hessian_rows(operator))
+    finite = torch.isfinite(matrix).all() & torch.isfinite(operator.gradient).all()
+    values, vectors = torch.linalg.eigh(torch.where(finite, matrix, 0.0))
+    squares = (torch.where(finite, operator.gradient, 0.0) @ vectors).square()
+    radius = torch.as_tensor(rho, dtype=values.dtype, device=values.device)
+
+    def parts(mu: Tensor, power: int) -> Tensor:
+        gaps = mu - values
+        return torch.where(squares > 0, squares / gaps**power, 0.0).sum()
+
+    low = values[-1].clamp(min=0.0)
+    high = low + squares.sum().sqrt() / torch.where(radius > 0, radius, 1.0)
+    for _ in range(2 * -int(torch.log2(torch.tensor(torch.finfo(values.dtype).eps)))):
+        middle = (low + high) / 2
+        too_long = parts(middle, 2) > radius.square()
+        low, high = torch.where(too_long, middle, low), torch.where(too_long, high, middle)
+    value = (parts(high, 1) + high * radius.square()) / 2
+    return torch.where(finite, torch.where(radius > 0, value, 0.0), torch.nan)
+
+
+def _ascend(
+    evaluate: Callable[[Tensor], Tensor],
+    start: Tensor,
+    escape: Tensor,
+    rho: float | Tensor,
+    steps: int,
+    step_fraction: float,
+) -> Tensor:
+    """The largest loss met on the way."""
+    climb = torch.func.grad_and_value(evaluate)
+    point, best = start, None
+    for _ in range(steps):
+        gradient, value = climb(point)
+        best = value if best is None else torch.maximum(best, value)
+        length = gradient.norm()
+        unit = torch.where(length > 0, gradient / torch.where(length > 0, length, 1.0), escape)
+        point = point + step_fraction * rho * unit
+        distance = point.norm()
+        point = point * torch.where(distance > rho, rho / torch.where(distance > 0, distance, 1.0), 1.0)
+    value = evaluate(point)
+    return value if best is None else torch.maximum(best, value)
+
+
+def _directions(seed: int | Tensor, number: int, like: Tensor) -> Tensor:
+    """Unit vectors [number, P], uniform on the sphere."""
+    normal = draws.normal(seed, (number, like.numel()), stream="ball", dtype=like.dtype).to(like.device)
+    return normal / normal.norm(dim=1, keepdim=True)
+
+
+def _check_ascent(rho: float | Tensor, steps: int, step_fraction: float) -> None:
+    if not isinstance(rho, Tensor) and not 0 <= rho < float("inf"):
+        raise ValueError(f"rho={rho}; the radius must be a finite number >= 0")
+    if steps < 1:
+        raise ValueError(f"steps={steps}; at least one ascent step is needed")
+    if not 0 < step_fraction <= 2:
+        raise ValueError(f"step_fraction={step_fraction}; choose the step as a fraction of rho in (0, 2]")

@@ -1,0 +1,302 @@
+"""Some eigenpairs of a Hessian by thick-restart Lanczos, with their errors and the chance that one was missed."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench import draws, memory
+
+from .distributed import curvature_operator
+from .hessian import hessian_rows, symmetrised
+from .products import HVPOperator, Loss, Parameters
+from .subspace import Subspace
+
+Which = Literal["largest", "smallest", "magnitude"]
+
+_DENSE = 96
+"""Up to this many parameters (or 4 k) the whole spectrum costs no more than Lanczos."""
+_MISS = 1e-3
+"""The search for missed eigenvalues goes on until the chance of having missed one is below this ..."""
+_ROUNDS = 3
+"""... or this many random starts have failed to bring it there."""
+
+
+@dataclass(frozen=True)
+class EigenPairs:
+    """k eigenpairs in the order asked for, and how wrong they can be.
+
+    Attributes:
+        values: [eigenvalue]: largest first, smallest first, or largest magnitude first.
+        vectors: [eigenvalue, parameter], orthonormal rows; entries follow `parameters.ravel`.
+        residuals: [eigenvalue] norms |H v - value v|, the measured rounding error of the products included.
+        intervals: [eigenvalue, 2]: the k intervals contain k different eigenvalues (counted with multiplicity), one
+            each; groups of overlapping intervals are bounded together (Kahan; Parlett 1998, theorem 11.5.1).
+        miss_probability: bound on the chance, over the random starts, that an eigenvalue beyond the last value (by more
+            than its tolerance) is not among them; 0 where the whole spectrum was computed.
+        products: Hessian-vector products used.
+    """
+
+    values: Float[Tensor, " eigenvalue"]
+    vectors: Float[Tensor, "eigenvalue parameter"]
+    residuals: Float[Tensor, " eigenvalue"]
+    intervals: Float[Tensor, "eigenvalue 2"]
+    miss_probability: float
+    products: int
+
+    def __repr__(self) -> str:
+        rows = [f"EigenPairs: {self.products} products, miss probability <= {self.miss_probability:.1e}"]
+        for value, residual, (low, high) in zip(self.values, self.residuals, self.intervals, strict=True):
+            rows.append(f"  {value:.8g}  in [{low:.8g}, {high:.8g}]  residual {residual:.1e}")
+        return "\n".join(rows)
+
+
+class ConvergenceError(RuntimeError):
+    """The tolerance was not reached; `reached` holds the EigenPairs as far as they came, with valid intervals."""
+
+    def __init__(self, message: str, reached: EigenPairs) -> None:
+        super().__init__(message)
+        self.reached = reached
+
+
+def top_eigenpairs(
+    loss: Loss,
+    parameters: Parameters,
+    k: int = 10,
+    *,
+    which: Which = "largest",
+    rtol: float = 1e-6,
+    max_products: int | None = None,
+    seed: int = 0,
+) -> EigenPairs:
+    """The k largest, smallest or largest-in-magnitude Hessian eigenvalues of `loss`, with eigenvectors.
+
+    Each residual is brought below `rtol * |value|`, or to the rounding level of the products where that is larger.
+    Lanczos from one start finds only one of several equal eigenvalues; so after convergence fresh random starts
+    orthogonal to what was found look for more, until the chance of having missed one is below 0.001. That bound is
+    computed, not assumed: an eigenvalue above all Ritz values of a start has weight at most `1 / sum_i p_i^2` in it
+    (p_i its Lanczos polynomials, Christoffel's bound), and a uniform direction rarely weighs so little.
+    Not for use inside `torch.func.vmap`: see `sharpness`.
+
+    Args:
+        loss: `loss(parameters) -> scalar`, or a `MinibatchLoss`.
+        k: how many, 1 <= k <= P.
+        max_products: give up after this many Hessian-vector products (default 1,000 + 20 k).
+        seed: of the random starts.
+
+    Raises:
+        ConvergenceError: `max_products` did not suffice; `.reached` has the pairs and their honest residuals.
+        ValueError: k out of range, or products that are not finite or not symmetric.
+        workbench.memory.OutOfBudget: not even 2 k + 4 vectors fit.
+
+    Source: Wu and Simon 2000 (thick restart); Golub and Meurant 2010, chapter 2 (Christoffel's bound).
+    """
+    if which not in ("largest", "smallest", "magnitude"):
+        raise ValueError(f"which={which!r}; choose 'largest', 'smallest' or 'magnitude'")
+    if not 0 < rtol < 1:
+        raise ValueError(f"rtol={rtol}; choose a relative tolerance between 0 and 1, e.g. 1e-6")
+    operator = curvature_operator(loss, parameters)
+    if not 1 <= k <= operator.size:
+        raise ValueError(f"k={k}; choose between 1 and the number of parameters, {operator.size}")
+    if not torch.isfinite(operator.gradient).all():
+        raise ValueError("the gradient at these parameters is not finite; the run has diverged or the loss has a pole")
+    if operator.size <= max(_DENSE, 4 * k):
+        return _dense(operator, k, which)
+    return _Search(operator, k, which, rtol, max_products or 1000 + 20 * k, seed).run()
+
+
+def _dense(operator: HVPOperator, k: int, which: Which) -> EigenPairs:
+    rows = hessian_rows(operator)
+    if not torch.isfinite(rows).all():
+        raise ValueError("the Hessian at these parameters is not finite; move off the loss's singular point")
+    values, columns = torch.linalg.eigh(symmetrised(rows))
+    order = torch.from_numpy(_wanted(values.cpu().double().numpy(), which)[:k].copy()).to(values.device)
+    values, vectors = values[order], columns.mT[order]
+    eps = torch.finfo(rows.dtype).eps
+    rounding = (rows - rows.mT).norm() + eps * rows.shape[0] * values.abs().amax()
+    residuals = torch.sqrt((vectors @ rows.mT - values[:, None] * vectors).norm(dim=1) ** 2 + rounding**2)
+    return EigenPairs(values, vectors, residuals, _intervals(values, residuals), 0.0, operator.size)
+
+
+def _wanted(values: np.ndarray, which: Which) -> np.ndarray:
+    """Indices of `values`, most wanted first."""
+    key = {"largest": -values, "smallest": values, "magnitude": -np.abs(values)}[which]
+    return np.argsort(key, kind="stable")
+
+
+def _intervals(values: Tensor, residuals: Tensor) -> Tensor:
+    """One interval per eigenvalue; overlapping ones are widened together to the norm of their joint residual."""
+    order = torch.argsort(values).tolist()
+    groups = [[index] for index in order]
+    merged = True
+    while merged:
+        merged = False
+        for left, right in itertools.pairwise(groups):
+            reach = [float(residuals[group].norm()) for group in (left, right)]
+            if float(values[left].amax()) + reach[0] >= float(values[right].amin()) - reach[1]:
+                groups.remove(right)
+                left.extend(right)
+                merged = True
+                break
+    half = torch.empty_like(residuals)
+    for group in groups:
+        half[group] = residuals[group].norm()
+    return torch.stack([values - half, values + half], dim=1)
+
+
+class _Search:
+    """One call of `top_eigenpairs` beyond the dense case."""
+
+    def __init__(self, operator: HVPOperator, k: int, which: Which, rtol: float, max_products: int, seed: int) -> None:
+        self.k, self.which, self.rtol, self.max_products, self.seed = k, which, rtol, max_products, seed
+        self.starts = 0
+        row = operator.size * operator.dtype.itemsize
+        memory.require((2 * k + 8) * row, f"Lanczos vectors for k={k} of {operator.size:,} parameters", "Lower k.")
+        rows = min(operator.size, max(3 * k + 20, 80), int(memory.budget() // row) - 4)
+        self.space = Subspace(operator, rows)
+
+    def run(self) -> EigenPairs:
+        space = self.space
+        space.add_direction(self._random())
+        self._converge()
+        miss = 1.0
+        for attempt in range(_ROUNDS):
+            miss, intruder = self._confirm(loose=attempt == 0)
+            while intruder:
+                self._converge()
+                miss, intruder = self._confirm(loose=attempt == 0)
+            if miss <= _MISS or space.products >= self.max_products:
+                break
+        values, rotation, residuals = self._ritz()
+        if (residuals[: self.k] > self._tolerance(values[: self.k])).any():
+            self._converge()
+            values, rotation, residuals = self._ritz()
+        return self._pairs(values[: self.k], rotation[:, : self.k], residuals[: self.k], miss)
+
+    def _random(self) -> Tensor:
+        start = draws.normal(self.seed, (self.space.size,), stream="lanczos", counter=self.starts)
+        self.starts += 1
+        return start.to(self.space.dtype).to(self.space.device)
+
+    def _ritz(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        values, rotation = np.linalg.eigh(self.space.projected)
+        order = _wanted(values, self.which)
+        return values[order], rotation[:, order], self.space.residual_norms(rotation[:, order])
+
+    def _tolerance(self, values: np.ndarray) -> np.ndarray:
+        return np.maximum(self.rtol * np.abs(values), self.space.rounding)
+
+    def _advance(self, most_coupled_to: np.ndarray | None) -> None:
+        """One product, from the outstanding direction that matters most (or the newest)."""
+        if not self.space.directions:
+            self.space.add_direction(self._random())
+        self.space.grow(self.space.strongest(most_coupled_to) if most_coupled_to is not None else -1)
+
+    def _converge(self) -> None:
+        """Grow and restart until the k wanted pairs meet their tolerances."""
+        space, k = self.space, self.k
+        while True:
+            values, rotation, residuals = self._ritz()
+            kept = min(k, len(values))
+            lag = residuals[:kept] / np.maximum(self._tolerance(values[:kept]), np.finfo(float).tiny)
+            if kept == k and ((lag <= 1).all() or space.count == space.size):
+                return
+            if space.products >= self.max_products:
+                raise ConvergenceError(
+                    f"{int((lag <= 1).sum())} of {k} eigenpairs reached rtol={self.rtol:g} within "
+                    f"max_products={self.max_products} Hessian-vector products; raise max_products or rtol, or lower "
+                    "k. The exception's .reached holds the pairs as they are, with their residuals and intervals.",
+                    self._pairs(values[:kept], rotation[:, :kept], residuals[:kept], 1.0),
+                )
+            if space.count == space.capacity:
+                rotation = rotation[:, : k + (space.capacity - k) // 2]
+                space.rotate(rotation)
+                rotation = np.eye(rotation.shape[1])
+            self._advance(rotation[:, int(np.argmax(lag))] if kept else None)
+
+    def _confirm(self, loose: bool) -> tuple[float, bool]:
+        """Look from a fresh random start for an eigenvalue beyond the k-th. Returns (miss probability, found one).
+
+        `loose` also sets aside Ritz pairs that have not converged: faster, but blind next to the k-th eigenvalue.
+        """
+        space, k = self.space, self.k
+        values, rotation, residuals = self._ritz()
+        if space.count == space.size:
+            return 0.0, False
+        beyond = abs(values[k - 1]) if self.which == "magnitude" else values[k - 1] * self._sign
+        threshold = beyond + self._tolerance(values[k - 1 : k])[0] + np.linalg.norm(residuals[:k]) + 2 * space.rounding
+        # Weyl: with p Ritz pairs set aside, no eigenvalue beyond the threshold can hide in their coupling to the rest
+        # if the rest stays below threshold - |coupling|. Setting aside more than k lowers the rest; choose the best p.
+        room = min(space.capacity - 8, len(values) - 1)
+        rest = (np.abs(values) if self.which == "magnitude" else values * self._sign)[k : room + 1]
+        coupling = np.sqrt(np.cumsum(residuals**2))[k - 1 : room]
+        if not loose:
+            coupling = np.where(coupling > 2 * coupling[:1], np.inf, coupling)
+        best = int(np.argmax(threshold - coupling - rest)) if len(rest) else 0
+        aside = k + best
+        level = threshold - np.sqrt((residuals[:aside] ** 2).sum())
+        space.rotate(rotation[:, :aside])
+        space.add_direction(self._random())
+        steps = min(space.capacity - aside, space.size - aside, max(20, space.products))
+        miss = 1.0
+        for _ in range(steps):
+            if space.products >= self.max_products or not space.directions:
+                break
+            self._advance(None)
+            values, _, _ = self._ritz()
+            found = abs(values[k - 1]) if self.which == "magnitude" else values[k - 1] * self._sign
+            if found > threshold:
+                return 1.0, True
+            chance = self._miss_probability(aside, level)
+            if chance is None:
+                return 1.0, False
+            miss = min(1.0, chance)
+            if miss <= _MISS or space.last_coupling == 0:
+                break
+        return miss, False
+
+    @property
+    def _sign(self) -> float:
+        return -1.0 if self.which == "smallest" else 1.0
+
+    def _miss_probability(self, aside: int, level: float) -> float | None:
+        """Chance that a uniform start hides an eigenvalue beyond `level` so well; None if one is in plain view."""
+        chain = self.space.projected[aside:, aside:]
+        diagonal = np.diag(chain)
+        off = np.append(np.diag(chain, 1), self.space.last_coupling)
+        ritz = np.linalg.eigvalsh(chain)
+        chance = 0.0
+        for end in {"largest": (1,), "smallest": (-1,), "magnitude": (1, -1)}[self.which]:
+            if (ritz * end).max() > level:
+                return None
+            weight = 1.0 / _christoffel_sum(end * level, diagonal, off)
+            chance += float(np.sqrt(2 * (self.space.size - aside) * weight / np.pi))
+        return chance
+
+    def _pairs(self, values: np.ndarray, rotation: np.ndarray, residuals: np.ndarray, miss: float) -> EigenPairs:
+        space = self.space
+        like = {"dtype": space.dtype, "device": space.device}
+        honest = torch.as_tensor(np.sqrt(residuals**2 + space.rounding**2), **like)
+        tensor = torch.as_tensor(values.copy(), **like)
+        vectors = space.combine(rotation)
+        return EigenPairs(tensor, vectors, honest, _intervals(tensor, honest), miss, space.products)
+
+
+def _christoffel_sum(x: float, diagonal: np.ndarray, off: np.ndarray) -> float:
+    """Sum of the squared orthonormal Lanczos polynomials at x; infinite where the start's Krylov space is exhausted."""
+    total, before, current = 1.0, 0.0, 1.0
+    for index, centre in enumerate(diagonal):
+        step = (x - centre) * current - (off[index - 1] * before if index else 0.0)
+        if off[index] == 0:
+            return np.inf
+        before, current = current, step / off[index]
+        total += current**2
+        if total > 1e30:
+            break
+    return total
