@@ -200,7 +200,7 @@ def test_leaving_a_domain_out():
     ({"name": "wine", "standardise": "all", "centre": True}, "choose one"),
     ({"name": "wine", "dtype": torch.int64}, "dtype must be"),
     ({"name": "wine", "dtype": torch.uint8}, "stored as bytes"),
-    ({"name": "digits", "dtype": torch.uint8, "grey": True}, "excludes size"),
+    ({"name": "digits", "dtype": torch.uint8, "grey": True}, "so grey cannot"),
     ({"name": "digits", "classes": ["ten"]}, "no class 'ten'"),
     ({"name": "digits", "classes": [1, 1]}, "different classes"),
     ({"name": "diabetes", "classes": [1]}, "regression"),

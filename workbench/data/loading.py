@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workbench.data import catalogue, domains, embedded, transforms
+from workbench.data import catalogue, corrupted, sources, transforms
 from workbench.data.raw import Raw
 from workbench.data.record import Data
 from workbench.data.splitting import split, subset
@@ -48,73 +48,88 @@ def load(
     grey: one luminance channel. flatten: samples become vectors.
     centre: subtract the mean sample. standardise: "features", "all" (one mean and deviation for all features) or
         "channels" (published constants of the colours where there are any). The statistics are those of all samples
-        where the set has no official split (so they do not depend on the seed), else of the training samples kept.
-    dtype: of the inputs and of regression targets. torch.uint8 keeps an image set's bytes untouched.
+        of an embedded set (so they do not depend on the seed), else of the training samples kept.
+    dtype: of the inputs and of regression targets. torch.uint8 keeps an image set's bytes untouched (0..255).
 
     Raises DataNotFoundError if the set is not on this machine, DataError if a file is damaged, ValueError for an
-    option out of range; all before any computation.
+    option out of range.
     """
-    if not dtype.is_floating_point and dtype != torch.uint8:
-        raise ValueError(f"dtype must be a floating-point type or torch.uint8, got {dtype}")
-    if dtype == torch.uint8 and (size is not None or grey or centre or standardise is not None):
-        raise ValueError(
-            "dtype=torch.uint8 keeps the bytes as they are; it excludes size, grey, centre and standardise"
-        )
-    key = catalogue.key(name)
-    raw, size_done = _raw(key, root, download, size, grey, seed)
+    entry = catalogue.entry(name)
+    in_files = entry.kind in ("classes", "domains")
+    _check_dtype(
+        dtype, () if in_files else ("size", "grey"), size=size, grey=grey, centre=centre, standardise=standardise
+    )
+    raw = sources.read(entry, root, download, size, grey, seed)
     if classes is not None:
         raw = _only(raw, classes)
-    official = raw.test_inputs is not None
-    data = _as_bytes(key, raw)
-    if official and (train is not None or test is not None):
-        data = subset(data, seed, train=train, test=test)
-    data = _transformed(data, raw, None if size_done else size, grey, centre, standardise, dtype)
-    if not official and (train is not None or test is not None):
-        if seed is None:
-            raise ValueError(
-                f"seed must be a number: {key} has no official split and its samples are in no random order"
-            )
-        n = len(data.train_inputs)
-        learn = train if train is not None else n - (test or 0)
-        data = split(data, seed, train=learn, test=test)
-    if flatten:
-        data = _replace(data, lambda inputs: inputs.flatten(1))
-    return data
+    data = _as_stored(entry.name, raw)
+    cut_first = raw.test_inputs is not None or in_files
+    if cut_first:
+        data = _cut(data, raw, seed, train, test)
+    if raw.decode is not None:
+        data, size, grey = _decoded(data, raw.decode), None, False
+    data = _transformed(data, raw, size, grey, centre, standardise, dtype)
+    if not cut_first:
+        data = _cut(data, raw, seed, train, test)
+    return _replace(data, lambda inputs: inputs.flatten(1)) if flatten else data
 
 
-def _raw(
-    key: str,
-    root: str | os.PathLike[str] | None,
-    download: bool,
-    size: int | None,
-    grey: bool,
-    seed: int | Tensor | None,
-) -> tuple[Raw, bool]:
-    """The set's arrays, and whether its reader has already brought the images to the size asked for."""
-    if key in embedded.EMBEDDED:
-        return embedded.EMBEDDED[key](), False
-    if key == "rotated-digits":
-        if seed is None or isinstance(seed, Tensor):
-            raise ValueError(
-                "load('rotated-digits') needs an integer seed; inside a sweep use data.rotated_digits(seed)"
-            )
-        return _rotated_digits(seed), False
-    raise NotImplementedError(key)
+def load_corrupted(
+    corruption: str,
+    severity: int,
+    *,
+    of: str = "cifar10",
+    root: str | os.PathLike[str] | None = None,
+    download: bool = False,
+    test: int | None = None,
+    seed: int | Tensor | None = 0,
+    size: int | None = None,
+    grey: bool = False,
+    flatten: bool = False,
+    standardise: str | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Data:
+    """CIFAR-10-C or CIFAR-100-C: the test images under one corruption at severity 1..5; the training part is empty.
+
+    Options as in `load`. With the official CIFAR files, `load(of, test=n, seed=s)` has the same test images clean.
+    The file is memory-mapped: only the severity asked for is read. standardise: only "channels" (published constants).
+    """
+    entry = catalogue.entry(f"{of}-c")
+    if standardise not in (None, "channels"):
+        raise ValueError(f'standardise must be "channels" or None for corrupted images, got {standardise!r}')
+    _check_dtype(dtype, ("size", "grey"), size=size, grey=grey, centre=False, standardise=standardise)
+    corrupted.check(corruption, severity)
+    folder, words = sources.locate(entry, root, download)
+    raw = corrupted.read_severity(folder, corruption, severity, entry.class_names, words)
+    raw = dataclasses.replace(raw, channel_mean=entry.mean, channel_deviation=entry.deviation)
+    data = _cut(_as_stored(entry.name, raw), raw, seed, None, test)
+    data = _transformed(data, raw, size, grey, False, standardise, dtype)
+    return _replace(data, lambda inputs: inputs.flatten(1)) if flatten else data
 
 
-def _rotated_digits(seed: int) -> Raw:
-    images, targets = domains.rotated_digits(seed, dtype=torch.float64)
-    n_domains, members = targets.shape
-    return Raw(
-        images.flatten(0, 1).numpy(),
-        targets.flatten().numpy(),
-        tuple(str(digit) for digit in range(10)),
-        1.0,
-        "scikit-learn's load_digits (embedded), rotated",
-        "embedded",
-        domains=np.repeat(np.arange(n_domains), members),
-        domain_names=tuple(f"{angle:g}°" for angle in domains.ANGLES),
-    )
+def _check_dtype(dtype: torch.dtype, excluded: tuple[str, ...], **options: object) -> None:
+    if not dtype.is_floating_point and dtype != torch.uint8:
+        raise ValueError(f"dtype must be a floating-point type or torch.uint8, got {dtype}")
+    for name in (*excluded, "centre", "standardise"):
+        if dtype == torch.uint8 and options[name] not in (None, False):
+            raise ValueError(f"dtype=torch.uint8 keeps the bytes as they are, so {name} cannot be given with it")
+
+
+def _cut(data: Data, raw: Raw, seed: int | Tensor | None, train: int | None, test: int | None) -> Data:
+    if train is None and test is None:
+        return data
+    if raw.test_inputs is not None:
+        return subset(data, seed, train=train, test=test)
+    if seed is None:
+        raise ValueError(f"seed must be a number: {data.name} has no official split and its samples are sorted")
+    n = len(data.train_inputs)
+    return split(data, seed, train=n - (test or 0) if train is None else train, test=test)
+
+
+def _decoded(data: Data, decode: Callable[[np.ndarray], np.ndarray]) -> Data:
+    images = torch.from_numpy(decode(data.inputs.numpy()))
+    n = len(data.train_inputs)
+    return dataclasses.replace(data, train_inputs=images[:n], test_inputs=images[n:])
 
 
 def _only(raw: Raw, classes: Sequence[int | str]) -> Raw:
@@ -143,11 +158,12 @@ def _only(raw: Raw, classes: Sequence[int | str]) -> Raw:
     return dataclasses.replace(raw, **changed)  # type: ignore[arg-type]
 
 
-def _as_bytes(key: str, raw: Raw) -> Data:
-    inputs, targets = torch.from_numpy(raw.inputs), torch.from_numpy(raw.targets)
-    test_inputs = inputs[:0] if raw.test_inputs is None else torch.from_numpy(raw.test_inputs)
-    test_targets = targets[:0] if raw.test_targets is None else torch.from_numpy(raw.test_targets)
-    domain = None if raw.domains is None else torch.from_numpy(raw.domains)
+def _as_stored(key: str, raw: Raw) -> Data:
+    # Copies: the arrays of embedded sets are shared by all who load them, and those of files are read-only.
+    inputs, targets = torch.tensor(raw.inputs), torch.tensor(raw.targets)
+    test_inputs = inputs[:0] if raw.test_inputs is None else torch.tensor(raw.test_inputs)
+    test_targets = targets[:0] if raw.test_targets is None else torch.tensor(raw.test_targets)
+    domain = None if raw.domains is None else torch.tensor(raw.domains)
     return Data(
         key, inputs, targets, test_inputs, test_targets, raw.class_names, raw.source, raw.verification,
         domain, None if domain is None else domain[:0], raw.domain_names,
@@ -166,7 +182,7 @@ def _transformed(
         return data
 
     def numbers(inputs: Tensor) -> Tensor:
-        values = inputs.to(dtype) / raw.scale
+        values = inputs.to(dtype, copy=True).div_(raw.scale)
         values = transforms.pooled(values, size) if size is not None else values
         return transforms.greyed(values) if grey else values
 

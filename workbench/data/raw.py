@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ class Raw:
 
     `scale` is the value that becomes 1 (255 for bytes, 16 for digits). `test_inputs` is None where the set has no
     official split. The mean and standard deviation of each channel are the published ones where there are any.
+    With `decode`, the inputs are numbers of image files, and `decode(numbers)` gives their pixels.
     """
 
     inputs: np.ndarray
@@ -27,3 +29,4 @@ class Raw:
     domain_names: tuple[str, ...] = ()
     channel_mean: tuple[float, ...] | None = None
     channel_deviation: tuple[float, ...] | None = None
+    decode: Callable[[np.ndarray], np.ndarray] | None = None

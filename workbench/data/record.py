@@ -7,6 +7,7 @@ import functools
 import hashlib
 import html
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Int, Num
@@ -106,7 +107,7 @@ class Data:
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Data:
         """The same data on another device; `dtype` converts inputs and regression targets, never labels."""
 
-        def convert(value: object) -> object:
+        def convert(value: Any) -> Any:
             if not isinstance(value, Tensor):
                 return value
             return value.to(device=device, dtype=dtype if value.is_floating_point() else None)

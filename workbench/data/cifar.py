@@ -1,0 +1,137 @@
+"""CIFAR-10 and CIFAR-100: the binary layout, and the official pickles only."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workbench.data import files, verified
+from workbench.data.errors import DataError, DataNotFoundError
+from workbench.data.raw import Raw
+
+CIFAR10_CLASSES = (
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+)  # fmt: skip
+_PIXELS = 3 * 32 * 32
+_LIMIT = 1 << 30
+
+
+def read_binary(path: Path, label_limits: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Images (record, 3, 32, 32) and the last label of each record.
+
+    A record is one label byte per entry of `label_limits` (CIFAR-10: (10,); CIFAR-100: coarse and fine, (20, 100)) and
+    three planes of 32 x 32 bytes.
+    """
+    data = files.contents(path, _LIMIT)
+    record = len(label_limits) + _PIXELS
+    if not data or len(data) % record:
+        raise DataError(
+            f"{path} has {len(data):,} bytes, which is no multiple of the record length {record}: truncated, or of another kind"
+        )
+    records = np.frombuffer(data, np.uint8).reshape(-1, record)
+    for column, limit in enumerate(label_limits):
+        wrong = records[:, column] >= limit
+        if wrong.any():
+            where = int(np.argmax(wrong))
+            raise DataError(f"{path}: label {records[where, column]} in record {where}; there are {limit} classes")
+    labels = records[:, len(label_limits) - 1].astype(np.int64)
+    return records[:, len(label_limits) :].reshape(-1, 3, 32, 32), labels
+
+
+def read_names(path: Path, count: int) -> tuple[str, ...]:
+    """Class names, one per line; empty lines do not count."""
+    try:
+        lines = files.contents(path, 1 << 16).decode("utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no text file: {error}") from error
+    names = tuple(line.strip() for line in lines if line.strip())
+    if len(set(names)) != count or len(names) != count:
+        raise DataError(f"{path} must name {count} different classes, one per line, and names {len(names)}")
+    return names
+
+
+def read_pickle(path: Path, official_md5: str | None) -> dict[bytes, Any]:
+    """One file of the Python layout, only if it is the official one to the byte (a pickle can run code)."""
+    data = files.contents(path, _LIMIT)
+    if official_md5 is None or files.md5(data) != official_md5:
+        raise DataError(
+            f"{path} is a Python pickle and not the official file (MD5 {official_md5}); a pickle can run code, so it is "
+            "not opened. Use the binary version instead (cifar-10-batches-bin, cifar-100-binary)"
+        )
+    return _ArraysOnly(io.BytesIO(data), encoding="bytes").load()
+
+
+class _ArraysOnly(pickle.Unpickler):
+    _ALLOWED = frozenset({("_reconstruct", "multiarray"), ("ndarray", "numpy"), ("dtype", "numpy")})
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (name, module.rsplit(".", 1)[-1]) not in self._ALLOWED or not module.startswith("numpy"):
+            raise DataError(f"a CIFAR pickle names {module}.{name}, which no official file does")
+        return np._core.multiarray._reconstruct if name == "_reconstruct" else getattr(np, name)
+
+
+def read_folder(folder: Path, classes: int, official: Mapping[str, str], source: str) -> Raw:
+    """A CIFAR folder in the binary or the Python layout; a local binary CIFAR-10 may have fewer than five batches."""
+    if files.inside(folder, "test_batch.bin").exists() or files.inside(folder, "test.bin").exists():
+        return _binary_folder(folder, classes, source)
+    return _pickle_folder(folder, classes, official, source)
+
+
+def _binary_folder(folder: Path, classes: int, source: str) -> Raw:
+    limits = (10,) if classes == 10 else (20, 100)
+    if classes == 10:
+        candidates = [files.inside(folder, f"data_batch_{number}.bin") for number in range(1, 6)]
+        paths = [path for path in candidates if path.exists()]
+        test_path, meta = files.inside(folder, "test_batch.bin"), files.inside(folder, "batches.meta.txt")
+        missing = candidates[0]
+    else:
+        missing = files.inside(folder, "train.bin")
+        paths = [missing] if missing.exists() else []
+        test_path, meta = files.inside(folder, "test.bin"), files.inside(folder, "fine_label_names.txt")
+    if not paths:
+        raise DataNotFoundError(f"{missing} is missing")
+    if meta.exists():
+        names = read_names(meta, classes)
+    else:
+        names = CIFAR10_CLASSES if classes == 10 else tuple(str(label) for label in range(100))
+    parts = [read_binary(path, limits) for path in paths]
+    test_images, test_labels = read_binary(test_path, limits)
+    checked = verified.matches(folder, [*paths, test_path])
+    return Raw(
+        np.concatenate([images for images, _ in parts]),
+        np.concatenate([labels for _, labels in parts]),
+        names,
+        255.0,
+        source if len(paths) == 5 or classes == 100 else f"{source}, {len(paths)} of 5 training batches",
+        "official" if checked else "local, not verified",
+        test_images,
+        test_labels,
+    )
+
+
+def _pickle_folder(folder: Path, classes: int, official: Mapping[str, str], source: str) -> Raw:
+    training = [f"data_batch_{number}" for number in range(1, 6)] if classes == 10 else ["train"]
+    testing, meta = ("test_batch", "batches.meta") if classes == 10 else ("test", "meta")
+    label_key, names_key = (b"labels", b"label_names") if classes == 10 else (b"fine_labels", b"fine_label_names")
+    parts = []
+    for name in [*training, testing]:
+        path = files.inside(folder, name)
+        batch = read_pickle(path, official.get(name))
+        images, labels = np.asarray(batch[b"data"]), np.asarray(batch[label_key], np.int64)
+        parts.append((images.reshape(-1, 3, 32, 32), labels))
+    names = read_pickle(files.inside(folder, meta), official.get(meta))[names_key]
+    return Raw(
+        np.concatenate([images for images, _ in parts[:-1]]),
+        np.concatenate([labels for _, labels in parts[:-1]]),
+        tuple(name.decode() for name in names),
+        255.0,
+        source,
+        "official",
+        parts[-1][0],
+        parts[-1][1],
+    )

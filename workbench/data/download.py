@@ -1,0 +1,121 @@
+"""Downloads: only on request, only with a matching official checksum, complete or not at all."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tarfile
+from pathlib import Path, PurePosixPath
+
+from filelock import FileLock
+
+from workbench.data import files, places, verified
+from workbench.data.catalogue import Entry, Remote, entry
+from workbench.data.errors import DataError, DataNotFoundError
+
+RETRIES = 2
+"""How often a broken transfer is tried again, per address."""
+_TIMEOUT = 30
+
+
+def fetch(name: str, *, root: str | os.PathLike[str] | None = None, progress: bool = True) -> Path:
+    """Download a data set into `root`, else WORKBENCH_DATA, else the cache folder; returns its folder.
+
+    A set that is already there is left alone. Every file must match its official MD5, archives are checked before
+    they are unpacked, and an interrupted download leaves nothing that looks complete.
+    """
+    wanted = entry(name)
+    if wanted.kind == "embedded":
+        raise ValueError(f"{wanted.name} ships with the package; there is nothing to fetch")
+    if not wanted.remote:
+        raise DataNotFoundError(places.absent(wanted, [path for path, _ in places.candidates(wanted, root)]))
+    home = places.home(root)
+    home.mkdir(parents=True, exist_ok=True)
+    with FileLock(home / f".{wanted.folders[0]}.lock"):
+        present = _present(wanted, home)
+        if present is not None:
+            return present
+        target = home / wanted.folders[0]
+        if wanted.kind == "idx":
+            for remote in wanted.remote:
+                transfer(remote, target, progress)
+        else:
+            if target.exists():
+                raise DataError(f"{target} is in the way: it exists but is no complete {wanted.name}; move it away")
+            (remote,) = wanted.remote
+            archive = transfer(remote, home, progress)
+            unpack(archive, target, checksum=f"md5:{remote.md5}")
+            archive.unlink()
+    return target
+
+
+def transfer(remote: Remote, folder: Path, progress: bool) -> Path:
+    """One file, from the first of its addresses that delivers the right bytes."""
+    import pooch
+    import requests
+
+    pooch.get_logger().setLevel(logging.WARNING)
+    failures = []
+    for url in remote.urls:
+        keeper = pooch.create(
+            path=folder,
+            base_url="",
+            registry={remote.name: f"md5:{remote.md5}"},
+            urls={remote.name: url},
+            retry_if_failed=RETRIES,
+        )
+        try:
+            downloader = pooch.HTTPDownloader(progressbar=progress, timeout=_TIMEOUT)
+            return Path(keeper.fetch(remote.name, downloader=downloader))
+        except ValueError as error:
+            failures.append(f"{url}: the file differs from the official one ({error})")
+        except (requests.exceptions.RequestException, OSError) as error:
+            failures.append(f"{url}: {error}")
+    listed = "\n  ".join(failures)
+    raise DataNotFoundError(f"{remote.name} could not be downloaded; nothing was kept:\n  {listed}")
+
+
+def unpack(archive: Path, target: Path, checksum: str) -> None:
+    """Unpack a tar archive whose only top folder becomes `target`; members that leave it, links and devices are refused."""
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        try:
+            with files.reading(archive), tarfile.open(archive) as tar:
+                for member in tar:
+                    _check(archive, member)
+                    tar.extract(member, partial, filter="data")
+        except (tarfile.TarError, ValueError, OverflowError) as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(f"{archive} is no readable tar archive: {error}") from error
+        inner = [path for path in partial.iterdir() if path.is_dir()]
+        if len(inner) != 1:
+            raise DataError(f"{archive} should hold one folder and holds {len(inner)}")
+        verified.write(inner[0], archive.name, checksum)
+        inner[0].replace(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _check(archive: Path, member: tarfile.TarInfo) -> None:
+    parts = PurePosixPath(member.name).parts
+    if member.name.startswith("/") or ".." in parts or "\\" in member.name or "\0" in member.name or not parts:
+        raise DataError(f"{archive}: member {member.name!r} would leave the folder it is unpacked into")
+    if not (member.isfile() or member.isdir()):
+        raise DataError(f"{archive}: member {member.name!r} is a link or device; only files and folders are unpacked")
+
+
+def _present(wanted: Entry, home: Path) -> Path | None:
+    for name in wanted.folders:
+        folder = home / name
+        if wanted.kind == "idx":
+            names = [remote.name for remote in wanted.remote]
+            complete = all((folder / file).exists() or (folder / file.removesuffix(".gz")).exists() for file in names)
+        else:
+            complete = any((folder / file).exists() for file in wanted.evidence)
+        if complete:
+            return folder
+    return None
