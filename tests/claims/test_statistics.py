@@ -119,3 +119,11 @@ def test_p_values_and_intervals_decide_alike():
 def test_the_bootstrap_repeats_itself():
     samples = np.random.default_rng(0).normal(size=25)
     assert statistics.bootstrap_interval(samples) == statistics.bootstrap_interval(samples)
+
+
+@pytest.mark.parametrize(("k", "bound"), product([0, 1, 10, 20], [0.0, 0.3, 0.5, 1.0]))
+def test_tails_are_scipys(k, bound):
+    assert statistics.proportion_above(k, 20, bound) == pytest.approx(stats.binom.sf(k - 1, 20, bound), abs=1e-12)
+    samples = np.random.default_rng(k).normal(size=9)
+    reference = stats.ttest_1samp(samples, bound, alternative="greater").pvalue
+    assert statistics.mean_above(samples, bound) == pytest.approx(reference, abs=1e-12)

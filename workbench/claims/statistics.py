@@ -4,7 +4,8 @@ Every interval is two-sided. Every p-value is twice the smaller one-sided one, s
 passes Holm at level `1 - confidence` exactly when its interval decides it.
 
 Samples are one-dimensional arrays, one entry per seed; for a comparison of two methods they are the paired differences
-(or ratios) of runs with the same seed.
+(or ratios) of runs with the same seed. `scipy.special` rather than `scipy.stats`, whose import takes longer than a
+whole scoreboard.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
+from scipy import special
 
 RESAMPLES = 9999
 
@@ -38,7 +39,7 @@ def mean_interval(
     estimate, n = float(np.mean(samples)), len(samples)
     if n < 2:
         return Interval(estimate, -math.inf, math.inf)
-    factor = stats.t.ppf((1 + confidence) / 2, n - 1) if standard_errors is None else standard_errors
+    factor = special.stdtrit(n - 1, (1 + confidence) / 2) if standard_errors is None else standard_errors
     half = float(factor * np.std(samples, ddof=1) / math.sqrt(n))
     return Interval(estimate, estimate - half, estimate + half)
 
@@ -62,7 +63,7 @@ def median_interval(samples: Float[np.ndarray, " seed"], confidence: float = 0.9
         known = samples[~np.isnan(samples)]
         estimate = float(np.median(known)) if len(known) else math.nan
     # The k smallest and k largest samples are cut off: the largest k with P(Bin(n, 1/2) < k) <= (1 - confidence) / 2.
-    tail = stats.binom.cdf(np.arange(n // 2 + 1), n, 0.5)
+    tail = special.bdtr(np.arange(n // 2 + 1), n, 0.5)
     cut = int(np.sum(tail <= (1 - confidence) / 2))
     if cut == 0:
         return Interval(estimate, -math.inf, math.inf)
@@ -72,8 +73,8 @@ def median_interval(samples: Float[np.ndarray, " seed"], confidence: float = 0.9
 def proportion_interval(successes: int, n: int, confidence: float = 0.95) -> Interval:
     """Clopper-Pearson (exact binomial) interval of a proportion from `successes` of `n` seeds."""
     tail = (1 - confidence) / 2
-    low = 0.0 if successes == 0 else float(stats.beta.ppf(tail, successes, n - successes + 1))
-    high = 1.0 if successes == n else float(stats.beta.ppf(1 - tail, successes + 1, n - successes))
+    low = 0.0 if successes == 0 else float(special.betaincinv(successes, n - successes + 1, tail))
+    high = 1.0 if successes == n else float(special.betaincinv(successes + 1, n - successes, 1 - tail))
     return Interval(successes / n, low, high)
 
 
@@ -98,17 +99,17 @@ def mean_above(samples: Float[np.ndarray, " seed"], bound: float) -> float:
     error = float(np.std(samples, ddof=1)) / math.sqrt(n)
     if error == 0:
         return 0.0 if difference > 0 else 1.0
-    return float(stats.t.sf(difference / error, n - 1))
+    return float(special.stdtr(n - 1, -difference / error))
 
 
 def median_above(samples: Float[np.ndarray, " seed"], bound: float) -> float:
     """One-sided p-value of `median <= bound` (sign test; ties and NaN count against)."""
-    return float(stats.binom.sf(int(np.sum(samples > bound)) - 1, len(samples), 0.5))
+    return float(special.bdtrc(int(np.sum(samples > bound)) - 1, len(samples), 0.5))
 
 
 def proportion_above(successes: int, n: int, bound: float) -> float:
     """One-sided p-value of `proportion <= bound` (exact binomial)."""
-    return float(stats.binom.sf(successes - 1, n, bound))
+    return float(special.bdtrc(successes - 1, n, bound))
 
 
 def bootstrap_above(samples: Float[np.ndarray, " seed"], bound: float) -> float:
