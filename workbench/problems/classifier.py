@@ -1,0 +1,223 @@
+"""Training a network on data: classification, or regression where the targets are numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, get_args
+
+import torch
+from jaxtyping import Float, Int, Num
+from torch import Tensor, nn
+
+from workbench.draws import Seed
+from workbench.parameters import concrete, inner
+from workbench.problems.base import Batch, Measure, Problem
+from workbench.problems.checks import require_nonnegative
+from workbench.problems.module_network import ModuleNetwork
+from workbench.problems.multilayer import Multilayer, require_init, require_sizes
+
+LossName = Literal["squared", "cross_entropy"]
+
+
+class DataSet(Protocol):
+    """What `workbench.data.load` returns, as far as it is needed here."""
+
+    train_inputs: Tensor
+    train_targets: Tensor
+    test_inputs: Tensor
+    test_targets: Tensor
+
+    @property
+    def n_classes(self) -> int: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier(Problem):
+    """A network, its data and its loss; parameters are a dict of tensors. `classifier` builds it.
+
+    Targets are [sample, output]: one-hot rows for classes, the numbers themselves for regression. The loss is the mean
+    over samples of 1/2 sum_k (f_k - t_k)^2 ("squared") or -sum_k t_k log softmax(f)_k ("cross_entropy"), plus
+    (weight_decay/2) |parameters|^2.
+    """
+
+    network: Multilayer | ModuleNetwork
+    inputs: Float[Tensor, "sample ..."]
+    targets: Float[Tensor, "sample output"]
+    test_inputs: Float[Tensor, "test ..."]
+    test_targets: Float[Tensor, "test output"]
+    loss_name: LossName
+    weight_decay: float | Tensor
+    init: str | float
+    classification: bool
+
+    @property
+    def data(self) -> Batch:
+        return self.inputs, self.targets
+
+    def initial(self, seed: Seed) -> dict[str, Tensor]:
+        return self.network.initial(seed, self.init, self.inputs.dtype)
+
+    def outputs(
+        self, parameters: dict[str, Tensor], inputs: Float[Tensor, "sample ..."]
+    ) -> Float[Tensor, "sample output"]:
+        """The network's outputs."""
+        return self.network.forward(parameters, inputs)
+
+    def data_loss(
+        self,
+        parameters: dict[str, Tensor],
+        inputs: Float[Tensor, "sample ..."],
+        targets: Float[Tensor, "sample output"],
+    ) -> Float[Tensor, ""]:
+        """Mean loss over these samples, without weight decay."""
+        outputs = self.network.forward(parameters, inputs)
+        if self.loss_name == "squared":
+            return 0.5 * ((outputs - targets) ** 2).sum(-1).mean()
+        return -(targets * torch.log_softmax(outputs, -1)).sum(-1).mean()
+
+    def error(
+        self,
+        parameters: dict[str, Tensor],
+        inputs: Float[Tensor, "sample ..."],
+        targets: Float[Tensor, "sample output"],
+    ) -> Float[Tensor, ""]:
+        """Fraction of these samples whose largest output is not the target's class; NaN for non-finite outputs."""
+        outputs = self.network.forward(parameters, inputs)
+        wrong = (outputs.argmax(-1) != targets.argmax(-1)).to(outputs.dtype)
+        return torch.where(torch.isfinite(outputs).all(), wrong.mean(), torch.nan)
+
+    def sample_loss(self, parameters: dict[str, Tensor], *sample: Tensor) -> Float[Tensor, ""]:
+        inputs, target = sample
+        return self.batch_loss(parameters, (inputs[None], target[None]))
+
+    def batch_loss(self, parameters: dict[str, Tensor], batch: Batch) -> Float[Tensor, ""]:
+        loss = self.data_loss(parameters, *batch)
+        if isinstance(self.weight_decay, (int, float)) and self.weight_decay == 0:
+            return loss
+        return loss + 0.5 * self.weight_decay * inner(parameters, parameters)
+
+    @property
+    def measures(self) -> Mapping[str, Measure]:
+        parts = {"train": ("training", self.data), "test": ("test", (self.test_inputs, self.test_targets))}
+        own = {}
+        for part, (word, samples) in parts.items():
+            if len(samples[0]) == 0:
+                continue
+            own[f"{part}_loss"] = Measure(_on(self.data_loss, samples), f"{word} loss (without weight decay)")
+            if self.classification:
+                own[f"{part}_error"] = Measure(_on(self.error, samples), f"{word} error", "fraction")
+        return {**super().measures, **own}
+
+
+def _on(quantity, samples: Batch):
+    return lambda parameters: quantity(parameters, *samples)
+
+
+def classifier(
+    data: DataSet | tuple[Tensor, ...],
+    hidden: Sequence[int] = (32,),
+    activation: str = "tanh",
+    loss: LossName = "squared",
+    *,
+    model: nn.Module | None = None,
+    weight_decay: float | Tensor = 0.0,
+    init: str | float | None = None,
+    n_classes: int | None = None,
+    dtype: torch.dtype | None = None,
+) -> Classifier:
+    """A problem from a data set and a network; seeds, splits and hyper-parameters may differ between runs of a sweep.
+
+    data: from `workbench.data.load`, or (inputs, targets) or (inputs, targets, test_inputs, test_targets). Integer
+        targets are classes, floating-point ones [sample] or [sample, output] are regressed on.
+    hidden, activation: widths of the hidden layers of a fully connected network (inputs are flattened) and "tanh",
+        "relu", "softplus", "gelu", "sigmoid" or "identity".
+    loss: "squared" (mean of 1/2 sum_k of squared errors, on one-hot targets for classes) or "cross_entropy".
+    model: any `torch.nn.Module` instead of the fully connected network.
+    weight_decay: (weight_decay/2)|w|^2 of all parameters is part of the loss, so SAM's ascent sees it too.
+    init: "lecun" (weights N(0, 1/fan_in), biases 0), "he" (N(0, 2/fan_in), biases 0), or a number: the standard
+        deviation of every parameter. Default: "he" for ReLU and for a `model`, "lecun" otherwise.
+    n_classes: taken from the data unless given.
+    dtype: of parameters and data; default that of the inputs.
+    Raises ValueError for unknown names, values out of range and targets that do not fit.
+
+    >>> problem = classifier((torch.randn(8, 4), torch.arange(8) % 3), hidden=[5])
+    >>> {name: tuple(value.shape) for name, value in problem.initial(0).items()}
+    {'0.weight': (5, 4), '0.bias': (5,), '2.weight': (3, 5), '2.bias': (3,)}
+    """
+    if loss not in get_args(LossName):
+        raise ValueError(f"loss must be one of {', '.join(get_args(LossName))}, got {loss!r}")
+    require_nonnegative("weight_decay", weight_decay)
+    train_inputs, train_targets, test_inputs, test_targets = _parts(data)
+    dtype = dtype or (train_inputs.dtype if train_inputs.is_floating_point() else torch.get_default_dtype())
+    if not dtype.is_floating_point:
+        raise ValueError(f"dtype must be a floating-point type, got {dtype}")
+    classification = not train_targets.is_floating_point()
+    if classification:
+        n_classes = n_classes or getattr(data, "n_classes", 0) or _count_classes(train_targets)
+    elif loss == "cross_entropy":
+        raise ValueError(f"loss='cross_entropy' needs integer class targets, got {train_targets.dtype}; use 'squared'")
+    if model is None:
+        train_inputs, test_inputs = train_inputs.flatten(1), test_inputs.flatten(1)
+    train_targets, test_targets = (_encoded(t, n_classes, dtype) for t in (train_targets, test_targets))
+    if model is None:
+        sizes = (train_inputs.shape[1], *require_sizes(hidden), train_targets.shape[1])
+        network: Multilayer | ModuleNetwork = Multilayer(sizes, activation)
+    else:
+        network = ModuleNetwork(model)
+    if init is None:
+        init = "he" if model is not None or activation == "relu" else "lecun"
+    require_init(init)
+    return Classifier(
+        network, train_inputs.to(dtype), train_targets, test_inputs.to(dtype), test_targets,
+        loss, weight_decay, init, classification,
+    )  # fmt: skip
+
+
+def circle(width: int = 16) -> Classifier:
+    """Five points on the unit circle and a tanh network with 4 width + 1 parameters (65), as in the study of eigenvalue
+    filtering (arXiv:2510.09034): angles 2 pi j/5, targets (1, -1, 1, -1, 1/2), every parameter N(0, 1/4), float64.
+    """
+    angles = 2 * torch.pi * torch.arange(5, dtype=torch.float64) / 5
+    points = torch.stack([angles.cos(), angles.sin()], 1)
+    targets = torch.tensor([1.0, -1.0, 1.0, -1.0, 0.5], dtype=torch.float64)
+    return classifier((points, targets), hidden=[width], activation="tanh", loss="squared", init=0.5)
+
+
+def _parts(data: DataSet | tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    if not isinstance(data, tuple):
+        parts = (data.train_inputs, data.train_targets, data.test_inputs, data.test_targets)
+    elif len(data) == 2:
+        parts = (*data, data[0][:0], data[1][:0])
+    elif len(data) == 4:
+        parts = data
+    else:
+        raise ValueError(
+            f"data must be (inputs, targets) or (inputs, targets, test_inputs, test_targets), got {len(data)}"
+        )
+    for part, inputs, targets in (("training", *parts[:2]), ("test", *parts[2:])):
+        if len(inputs) != len(targets):
+            raise ValueError(f"{part} inputs and targets differ in length: {len(inputs)} and {len(targets)}")
+    if len(parts[0]) == 0:
+        raise ValueError("data must have at least one training sample")
+    return parts
+
+
+def _count_classes(targets: Int[Tensor, " sample"]) -> int:
+    largest = concrete(targets.max())
+    if largest is None:
+        raise ValueError("n_classes must be given when the targets differ from run to run")
+    return int(largest) + 1
+
+
+def _encoded(
+    targets: Num[Tensor, "sample ..."], n_classes: int | None, dtype: torch.dtype
+) -> Float[Tensor, "sample output"]:
+    """One-hot rows for classes, [sample, output] for numbers."""
+    if targets.is_floating_point():
+        return (targets[:, None] if targets.dim() == 1 else targets).to(dtype)
+    assert n_classes is not None
+    bounds = (concrete(targets.min()), concrete(targets.max())) if len(targets) else (0, 0)
+    if None not in bounds and not 0 <= bounds[0] <= bounds[1] < n_classes:
+        raise ValueError(f"targets must be classes in 0..{n_classes - 1}, got {bounds[0]:.0f} to {bounds[1]:.0f}")
+    return (targets[:, None] == torch.arange(n_classes, device=targets.device)).to(dtype)

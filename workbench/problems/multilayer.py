@@ -1,0 +1,102 @@
+"""Fully connected networks as pure functions of a dict of tensors, with the initialisations used on them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from workbench import draws
+from workbench.draws import Seed
+from workbench.problems.checks import require_count, require_positive
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "softplus": functional.softplus,
+    "gelu": functional.gelu,
+    "sigmoid": torch.sigmoid,
+    "identity": lambda preactivation: preactivation,
+}
+INITIALISATIONS = ("lecun", "he")
+
+
+@dataclass(frozen=True)
+class Multilayer:
+    """sizes[0] -> ... -> sizes[-1] with biases, the activation between layers.
+
+    Parameters are named as in the `torch.nn.Sequential` of `networks.mlp` ("0.weight", "0.bias", "2.weight", ...).
+    """
+
+    sizes: tuple[int, ...]
+    activation: str = "tanh"
+
+    def __post_init__(self) -> None:
+        if len(self.sizes) < 2:
+            raise ValueError(f"sizes must name at least inputs and outputs, got {list(self.sizes)}")
+        for size in self.sizes:
+            require_count("every entry of sizes", size)
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {self.activation!r}")
+
+    @property
+    def layers(self) -> list[tuple[int, int]]:
+        """(inputs, outputs) of every layer."""
+        return list(itertools.pairwise(self.sizes))
+
+    @property
+    def n_parameters(self) -> int:
+        """P."""
+        return sum((fan_in + 1) * fan_out for fan_in, fan_out in self.layers)
+
+    def initial(self, seed: Seed, init: str | float, dtype: torch.dtype) -> dict[str, Tensor]:
+        """Random parameters: "lecun" N(0, 1/fan_in) and "he" N(0, 2/fan_in) weights with zero biases, or every parameter
+        (biases too) N(0, init^2) where `init` is a number.
+        """
+        numbers = draws.normal(seed, (self.n_parameters,), stream="initial", dtype=dtype)
+        parameters, used = {}, 0
+        for index, (fan_in, fan_out) in enumerate(self.layers):
+            deviation = init if not isinstance(init, str) else math.sqrt({"lecun": 1.0, "he": 2.0}[init] / fan_in)
+            weight = deviation * numbers[used : used + fan_in * fan_out].reshape(fan_out, fan_in)
+            bias = (0.0 if isinstance(init, str) else init) * numbers[
+                used + fan_in * fan_out : used + (fan_in + 1) * fan_out
+            ]
+            parameters |= {f"{2 * index}.weight": weight, f"{2 * index}.bias": bias}
+            used += (fan_in + 1) * fan_out
+        return parameters
+
+    def forward(
+        self, parameters: dict[str, Tensor], inputs: Float[Tensor, "sample feature"]
+    ) -> Float[Tensor, "sample output"]:
+        """The network's outputs."""
+        activate, hidden, last = ACTIVATIONS[self.activation], inputs, len(self.layers) - 1
+        for index in range(last + 1):
+            hidden = hidden @ parameters[f"{2 * index}.weight"].mT + parameters[f"{2 * index}.bias"]
+            hidden = hidden if index == last else activate(hidden)
+        return hidden
+
+
+def require_init(init: str | float) -> None:
+    """Raise ValueError unless `init` is a known scheme or a positive deviation."""
+    if isinstance(init, str):
+        if init not in INITIALISATIONS:
+            raise ValueError(
+                f"init must be {', '.join(map(repr, INITIALISATIONS))} or a standard deviation, got {init!r}"
+            )
+    else:
+        require_positive("init", init)
+
+
+def require_sizes(hidden: Sequence[int]) -> tuple[int, ...]:
+    """The hidden widths as a tuple; raises ValueError for anything but a list of ints >= 1."""
+    if isinstance(hidden, (int, str)):
+        raise ValueError(f"hidden must be a list of widths such as [32], got {hidden!r}")
+    for width in hidden:
+        require_count("every entry of hidden", width)
+    return tuple(hidden)
