@@ -7,6 +7,7 @@ import os
 import shutil
 import tarfile
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from filelock import FileLock
 
@@ -66,7 +67,7 @@ def transfer(remote: Remote, folder: Path, progress: bool) -> Path:
             retry_if_failed=RETRIES,
         )
         try:
-            downloader = pooch.HTTPDownloader(progressbar=progress, timeout=_TIMEOUT)
+            downloader: Any = pooch.HTTPDownloader(progressbar=progress, timeout=_TIMEOUT)
             return Path(keeper.fetch(remote.name, downloader=downloader))
         except ValueError as error:
             failures.append(f"{url}: the file differs from the official one ({error})")

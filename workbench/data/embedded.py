@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ def digits() -> Raw:
     """1,797 images of handwritten digits, 8 x 8, values 0..16 (the test part of the UCI optical-digits set)."""
     from sklearn.datasets import load_digits
 
-    bunch = load_digits()
+    bunch: Any = load_digits()
     names = tuple(str(digit) for digit in range(10))
     return _raw(bunch.images[:, None].astype(np.uint8), bunch.target, names, "load_digits", scale=16.0)
 
@@ -25,7 +26,7 @@ def breast_cancer() -> Raw:
     """569 tumours, 30 features that differ by a factor 1e4 in scale, 2 classes."""
     from sklearn.datasets import load_breast_cancer
 
-    bunch = load_breast_cancer()
+    bunch: Any = load_breast_cancer()
     return _raw(bunch.data, bunch.target, tuple(map(str, bunch.target_names)), "load_breast_cancer")
 
 
@@ -34,7 +35,7 @@ def wine() -> Raw:
     """178 wines, 13 features, 3 classes."""
     from sklearn.datasets import load_wine
 
-    bunch = load_wine()
+    bunch: Any = load_wine()
     return _raw(bunch.data, bunch.target, tuple(map(str, bunch.target_names)), "load_wine")
 
 
@@ -43,7 +44,7 @@ def diabetes() -> Raw:
     """442 patients, 10 features, a target 25..346: regression."""
     from sklearn.datasets import load_diabetes
 
-    bunch = load_diabetes()
+    bunch: Any = load_diabetes()
     return _raw(bunch.data, bunch.target, (), "load_diabetes")
 
 

@@ -48,7 +48,8 @@ def load(
     grey: one luminance channel. flatten: samples become vectors.
     centre: subtract the mean sample. standardise: "features", "all" (one mean and deviation for all features) or
         "channels" (published constants of the colours where there are any). The statistics are those of all samples
-        of an embedded set (so they do not depend on the seed), else of the training samples kept.
+        of a set without an official split (so they do not depend on the seed), else, and for images in folders, of
+        the training samples kept.
     dtype: of the inputs and of regression targets. torch.uint8 keeps an image set's bytes untouched (0..255).
 
     Raises DataNotFoundError if the set is not on this machine, DataError if a file is damaged, ValueError for an
