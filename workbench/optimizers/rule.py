@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, get_args
+from typing import Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
 import torch
 from jaxtyping import Int
@@ -20,6 +20,7 @@ from workbench.parameters import Parameters, add_scaled, concrete, leaves, zeros
 Momentum = Literal["none", "heavy_ball", "nesterov"]
 
 
+@runtime_checkable
 class Oracle(Protocol):
     """What a rule may ask about the loss at one step. The minibatch of the step is fixed by whoever runs the rule."""
 
@@ -57,6 +58,7 @@ class Oracle(Protocol):
         ...
 
 
+@runtime_checkable
 class EffectiveGradient(Protocol):
     """The field g~ that a rule follows. Vanishes where the gradient does."""
 
