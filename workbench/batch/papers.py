@@ -1,0 +1,67 @@
+"""Where a paper's card and notebook are, and the jobs that a request for it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from workbench import claims
+from workbench.claims import CardError, ParameterError
+from workbench.claims import loading as cards
+
+PRESETS = ("smoke", "laptop", "paper")
+
+
+def known() -> dict[str, Path]:
+    """Every card's file by slug."""
+    return cards.paths()
+
+
+def find(slug: str) -> Path:
+    """The card's file.
+
+    Raises:
+        CardError: when there is no such paper; lists the known ones.
+    """
+    return cards.find(slug)
+
+
+def notebook_of(slug: str) -> Path:
+    """The paper's notebook, beside the folder of cards; it need not exist."""
+    return find(slug).parents[2] / "notebooks" / f"{slug}.ipynb"
+
+
+def default_store() -> Path:
+    """`runs/` in the repository (beside the folder of cards), or in the current folder where there are no cards."""
+    files = list(known().values())
+    return (files[0].parents[2] if files else Path.cwd()) / "runs"
+
+
+def resolve(slug: str, preset: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """All parameters of one job: the card's defaults, changed by the preset, changed by what was given.
+
+    Raises:
+        ParameterError: naming everything that is not allowed.
+    """
+    card = claims.card(slug)
+    values = card.parameters(preset=preset, **given).model_dump()
+    defaults = claims.card(slug).parameters(preset="laptop").model_dump()
+    lost = [name for name in given if values[name] != defaults[name] and _same(given[name], defaults[name])]
+    if lost:
+        # A notebook cannot tell an injected default from an untouched one, so its preset would win in silence.
+        raise ParameterError(
+            "\n".join(
+                f"{name} = {given[name]!r} is the default of {slug}, but preset {preset!r} sets {values[name]!r}: "
+                f"choose another value or another preset"
+                for name in lost
+            )
+        )
+    return values
+
+
+def _same(one: Any, other: Any) -> bool:
+    return list(one) == list(other) if isinstance(one, (list, tuple)) and isinstance(other, list) else one == other
+
+
+__all__ = ["PRESETS", "CardError", "ParameterError", "default_store", "find", "known", "notebook_of", "resolve"]
