@@ -5,6 +5,7 @@ Every function works on one run and under `torch.func.vmap`. A scalar is a numbe
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -78,15 +79,10 @@ def normalised(x: Parameters) -> Parameters:
     return scale(inverse, x)
 
 
-def finite(x: Parameters) -> Tensor:
-    """Whether every entry is finite, as a 0-dim bool tensor."""
-    checks = [torch.isfinite(leaf).all() for leaf in leaves(x)]
-    return torch.stack(checks).all()
-
-
 def largest(x: Parameters) -> Float[Tensor, ""]:
-    """Largest absolute entry."""
-    return torch.stack([leaf.abs().amax() for leaf in leaves(x)]).amax()
+    """Largest absolute entry; NaN where an entry is NaN."""
+    maxima = [torch.linalg.vector_norm(leaf, torch.inf) for leaf in leaves(x)]
+    return functools.reduce(torch.maximum, maxima)
 
 
 def where(condition: Tensor, x: Parameters, y: Parameters) -> Parameters:

@@ -21,7 +21,7 @@ from workbench.dynamics.labelled import Labelled, label
 from workbench.dynamics.minibatches import Minibatches, Sampling
 from workbench.dynamics.oracle import StepOracle
 from workbench.optimizers.rule import Rule, State
-from workbench.parameters import Parameters, concrete, count, finite, largest, leaves, tree_map
+from workbench.parameters import Parameters, concrete, count, largest, leaves, tree_map
 from workbench.problems.base import Batch, Measure, Problem
 
 BLOWUP = 1e8
@@ -70,10 +70,10 @@ class _Recorder:
     steps: list[int]
     values: dict[str, list[Labelled]] = field(default_factory=dict)
 
-    def take(self, parameters: Parameters, diverged_at: Tensor) -> None:
+    def take(self, parameters: Parameters, alive: Tensor) -> None:
         for name, measure in self.measures.items():
             taken = label(measure(parameters), name)
-            hidden = torch.where(diverged_at >= 0, math.nan, taken.value)
+            hidden = torch.where(alive, taken.value, math.nan)
             self.values.setdefault(name, []).append(taken.with_value(hidden))
 
     def records(self, per_epoch: int | None) -> dict[str, Labelled]:
@@ -125,11 +125,13 @@ def run(
     recorder = _Recorder(_resolve(problem, record), _record_steps(total, every, at, per_epoch))
     memory.require(_estimate(problem, stages, parameters, batch_size, recorder), f"a run of {total} steps", "")
 
-    diverged_at = torch.where(finite(parameters) & (largest(parameters) <= blowup), -1, 0)
+    # Comparisons with NaN are false, so NaN counts as too large. `survived` counts the steps while alive.
+    alive = largest(parameters) <= blowup
+    survived = torch.zeros_like(alive, dtype=torch.int64)
     integrals: dict[str, Tensor] = {}
     wanted, previous, state = set(recorder.steps), None, None
     if 0 in wanted:
-        recorder.take(parameters, diverged_at)
+        recorder.take(parameters, alive)
     bar = tqdm(total=total, delay=2, leave=False, disable=not progress, desc="steps")
     step = 0
     for stage_rule, stage_steps in stages:
@@ -142,15 +144,14 @@ def run(
                 integrals[name] = term if name not in integrals else integrals[name] + term
             parameters, state = stage_rule.step(oracle, parameters, state)
             step, previous = step + 1, batch
-            # Written so that NaN counts as too large.
-            escaped = ~(largest(parameters) <= blowup)
-            diverged_at = torch.where(escaped & (diverged_at < 0), step, diverged_at)
+            survived = survived + alive
+            alive = alive & (largest(parameters) <= blowup)
             if step in wanted:
-                recorder.take(parameters, diverged_at)
+                recorder.take(parameters, alive)
             bar.update()
     bar.close()
     assert state is not None
-    diverged = diverged_at >= 0
+    diverged, diverged_at = ~alive, torch.where(alive, -1, survived)
     parameters = tree_map(lambda leaf: torch.where(diverged, math.nan, leaf), parameters)
     found = _divergences.get()
     if found is not None:
