@@ -103,7 +103,7 @@ def measured(condition: Mapping) -> str:
     left, right = region(condition) or (-math.inf, math.inf)
     unit = _unit(condition)
     if not low < high:
-        return exact(middle, left, right) + unit
+        return exact(middle, left, right).replace("<=", "≤").replace(">=", "≥") + unit
     ends = [end for end in (left, right) if math.isfinite(end)]
     scale = max((abs(end) for end in (low, high) if math.isfinite(end)), default=None)
     middle, low, high = (rounded(value, ends, scale) for value in (middle, low, high))

@@ -1,0 +1,200 @@
+"""Small vector drawings for the report: an interval against its threshold, and an estimate over a swept parameter.
+
+Colours come from the page's style sheet through classes, so that one drawing serves light and dark pages.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from workbench.batch.jobs import shorten
+from workbench.claims.numbers import plain
+from workbench.claims.position import TICKS, claimed, compressed, measured, number, position, region
+
+MARKS = {
+    "reproduced": "M-5.5,0a5.5,5.5 0 1,0 11,0a5.5,5.5 0 1,0 -11,0z",
+    "contradicted": "M-6,-4l2,-2l4,4l4,-4l2,2l-4,4l4,4l-2,2l-4,-4l-4,4l-2,-2l4,-4z",
+    "inconclusive": "M0,-7l7,7l-7,7l-7,-7z",
+    "not run": "M-4,-1h8v2h-8z",
+}
+
+
+def _class(verdict: Any) -> str:
+    return f"v-{verdict.replace(' ', '-')}" if verdict in MARKS else "v-not-run"
+
+
+def _mark(verdict: Any) -> Markup:
+    shape = MARKS.get(verdict, MARKS["not run"])
+    return Markup('<path class="mark {}" d="{}"/>').format(_class(verdict), shape)
+
+
+def _percent(share: float) -> str:
+    return f"{50 + 47 * compressed(share):.2f}%"
+
+
+def forest_axis() -> Markup:
+    """The marks of the axis that all rows share."""
+    words = Markup("").join(
+        Markup('<text x="{}" y="11" text-anchor="middle"{}>{}</text>').format(
+            _percent(share), Markup(' class="wide"') if abs(share) == 0.1 else "", text
+        )
+        for share, text in TICKS
+    )
+    return Markup('<svg class="axis" aria-hidden="true" width="100%" height="15">{}</svg>').format(words)
+
+
+def forest_row(condition: Mapping[str, Any]) -> Markup:
+    """One condition's interval on the shared axis: the threshold in the middle, the claimed side on the right.
+
+    Widths are percentages, so the drawing follows its column without scaling its marks.
+    """
+    place = position(condition)
+    label = f"measured {measured(condition) or 'nothing'}, claimed {claimed(condition)}: {condition.get('verdict')}"
+    parts = [
+        Markup('<rect class="claimed" x="50%" y="0" width="50%" height="100%"/>'),
+        *(
+            Markup('<line class="grid" x1="{0}" x2="{0}" y1="0" y2="100%"/>').format(_percent(share))
+            for share, _ in TICKS
+            if share
+        ),
+        Markup('<line class="edge" x1="50%" x2="50%" y1="0" y2="100%"/>'),
+    ]
+    if place is None:
+        parts.append(Markup('<text x="51%" y="15">not measured</text>'))
+    else:
+        low, middle, high = (_percent(share) for share in place)
+        colour = _class(condition.get("verdict"))
+        parts.append(Markup('<line class="bar {}" x1="{}" x2="{}" y1="11" y2="11"/>').format(colour, low, high))
+        for share, direction in ((place.low, -1), (place.high, 1)):
+            if place.low == place.high:
+                continue
+            # An end beyond the axis becomes an arrow, so that it does not look like an end.
+            cut = abs(share) > TICKS[-1][0]
+            shape = f"M0,-5l{5 * direction},5l{-5 * direction},5" if cut else "M0,-5v10"
+            end = Markup('<svg x="{}" y="11" overflow="visible"><path class="cap {}" d="{}"/></svg>')
+            parts.append(end.format(_percent(share), colour, shape))
+        parts.append(
+            Markup('<svg x="{}" y="11" overflow="visible">{}</svg>').format(middle, _mark(condition.get("verdict")))
+        )
+    return Markup('<svg class="forest" role="img" aria-label="{}" width="100%" height="22">{}</svg>').format(
+        label, Markup("").join(parts)
+    )
+
+
+WIDTH, HEIGHT = 260, 160
+LEFT, RIGHT, TOP, BOTTOM = 48, 250, 10, 126
+
+
+def sweep_chart(name: str, points: Sequence[tuple[Any, Mapping[str, Any]]]) -> Markup:
+    """One condition's estimate and interval over a swept parameter, the claimed region shaded.
+
+    Args:
+        name: of the parameter.
+        points: (value of the parameter, recorded condition), in the order of the values.
+    """
+    across, ticks = _across([value for value, _ in points])
+    conditions = [condition for _, condition in points]
+    ends = region(conditions[-1]) or (-math.inf, math.inf)
+    numbers = [number(one.get(key)) for one in conditions for key in ("estimate", "low", "high")]
+    up, heights = _up([*numbers, *ends])
+    bottom, top = (BOTTOM if math.isinf(ends[0]) else up(ends[0])), (TOP if math.isinf(ends[1]) else up(ends[1]))
+    parts = [
+        Markup('<rect class="claimed" x="{}" y="{:.1f}" width="{}" height="{:.1f}"/>').format(
+            LEFT, top, RIGHT - LEFT, max(bottom - top, 0.0)
+        )
+    ]
+    for value in heights:
+        parts.append(
+            Markup('<line class="grid" x1="{0}" x2="{1}" y1="{2:.1f}" y2="{2:.1f}"/>').format(LEFT, RIGHT, up(value))
+        )
+        parts.append(
+            Markup('<text x="{}" y="{:.1f}" text-anchor="end">{}</text>').format(
+                LEFT - 5, up(value) + 4, plain(value, 3)
+            )
+        )
+    for end in ends:
+        if math.isfinite(end):
+            parts.append(
+                Markup('<line class="edge" x1="{0}" x2="{1}" y1="{2:.1f}" y2="{2:.1f}"/>').format(LEFT, RIGHT, up(end))
+            )
+    for x, text in ticks:
+        parts.append(Markup('<text x="{:.1f}" y="{}" text-anchor="middle">{}</text>').format(x, BOTTOM + 15, text))
+    parts.append(
+        Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(
+            (LEFT + RIGHT) / 2, HEIGHT - 4, shorten(name)
+        )
+    )
+    for x, condition in zip(across, conditions, strict=True):
+        parts.append(_point(x, up, condition))
+    said = "; ".join(
+        f"{shorten(value)}: {measured(condition) or 'not measured'}, {condition.get('verdict')}"
+        for value, condition in points
+    )
+    return Markup('<svg class="chart" role="img" viewBox="0 0 {} {}" aria-label="{}">{}</svg>').format(
+        WIDTH, HEIGHT, f"claimed {claimed(conditions[-1])}; over {name}: {said}", Markup("").join(parts)
+    )
+
+
+def _point(x: float, up, condition: Mapping[str, Any]) -> Markup:
+    middle, low, high = (number(condition.get(key)) for key in ("estimate", "low", "high"))
+    if math.isnan(middle):
+        return Markup('<text x="{:.1f}" y="{}" text-anchor="middle">–</text>').format(x, BOTTOM - 4)
+    colour = _class(condition.get("verdict"))
+    bar = Markup("")
+    if low < high:
+        bar = Markup('<line class="bar {0}" x1="{1:.1f}" x2="{1:.1f}" y1="{2:.1f}" y2="{3:.1f}"/>').format(
+            colour, x, up(low), up(high)
+        )
+    mark = _mark(condition.get("verdict"))
+    return bar + Markup('<g transform="translate({:.1f},{:.1f})">{}</g>').format(x, up(middle), mark)
+
+
+def _across(values: Sequence[Any]) -> tuple[list[float], list[tuple[float, str]]]:
+    """Horizontal places and tick labels: to scale for numbers (logarithmic over more than a factor 8), else equidistant."""
+    numeric = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
+    scaled = [float(value) if numeric else k for k, value in enumerate(values)]
+    if numeric and min(scaled) > 0 and max(scaled) >= 8 * min(scaled):
+        scaled = [math.log(value) for value in scaled]
+    low, high = min(scaled), max(scaled)
+    margin = 14
+    places = [
+        LEFT + margin + (RIGHT - LEFT - 2 * margin) * ((value - low) / (high - low) if high > low else 0.5)
+        for value in scaled
+    ]
+    ticks, last = [], -math.inf
+    for x, value in zip(places, values, strict=True):
+        text = plain(float(value), 3) if numeric else shorten(value, 10)
+        if x - last >= 7 * len(text):
+            ticks.append((x, text))
+            last = x
+    return places, ticks
+
+
+def _up(values: Sequence[float]):
+    """Vertical scale that holds all finite values, and the values to mark on it; infinite ones are put at its ends."""
+    finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
+    low, high = min(finite), max(finite)
+    log = low > 0 and high > 30 * low
+    change = math.log if log else float
+    start, stop = change(low), change(high)
+    margin = 0.08 * (stop - start) or 0.1 * abs(stop) or 1.0
+    start, stop = start - margin, stop + margin
+
+    def up(value: float) -> float:
+        if log and value <= 0:
+            return BOTTOM
+        share = (change(value) - start) / (stop - start) if math.isfinite(value) else (1.0 if value > 0 else 0.0)
+        return BOTTOM - (BOTTOM - TOP) * min(max(share, 0.0), 1.0)
+
+    if log:
+        first, last = math.ceil(start / math.log(10)), math.floor(stop / math.log(10))
+        every = max(1, math.ceil((last - first + 1) / 4))
+        marks = [10.0**k for k in range(first, last + 1, every)]
+        return up, marks if len(marks) > 1 else [low, high]
+    step = 10 ** math.floor(math.log10((stop - start) / 2))
+    step *= next(k for k in (5, 2, 1) if k * step <= (stop - start) / 2 or k == 1)
+    return up, [step * k for k in range(math.ceil(start / step), math.floor(stop / step) + 1)]
