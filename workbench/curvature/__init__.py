@@ -5,6 +5,7 @@ tensors. Exact functions are exact to rounding in the parameters' dtype; estimat
 """
 
 from .ball import m_sharpness, quadratic_worst_case, worst_case
+from .empirical import EmpiricalLoss, empirical_loss
 from .hessian import asymmetry, hessian
 from .lanczos import ConvergenceError, EigenPairs, top_eigenpairs
 from .per_sample import (
@@ -21,7 +22,9 @@ from .spectrum import spectral_radius, spectrum, update_jacobian
 __all__ = [
     "ConvergenceError",
     "EigenPairs",
+    "EmpiricalLoss",
     "asymmetry",
+    "empirical_loss",
     "gradient_covariance",
     "gradient_covariance_spectrum",
     "gradient_signal_to_noise",

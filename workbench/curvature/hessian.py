@@ -7,7 +7,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from workbench import memory
 
-from .products import HVPOperator, Loss, Parameters, hvp_operator
+from .products import HVPOperator, Loss, Parameters, flatten, hvp_operator
+from .structured import recognised, structured_matrix
 
 # Intermediate results of one block of products. Larger blocks leave the caches and gain nothing (measured: 1 to 64
 # vectors at a time cost the same per vector from 2 MB a vector upwards), smaller ones pay the dispatch again and again.
@@ -24,10 +25,14 @@ def hessian(loss: Loss, parameters: Parameters) -> Float[Tensor, "parameter para
     Raises:
         workbench.memory.OutOfBudget: the matrix does not fit; raised before any work, with its size.
     """
-    operator = hvp_operator(loss, parameters)
-    require_dense(operator.size, operator.dtype)
-    rows = hessian_rows(operator)
-    return symmetrised(rows)
+    flat, _ = flatten(parameters)
+    require_dense(flat.numel(), flat.dtype)
+    empirical = recognised(loss)
+    if empirical is not None:
+        matrix = structured_matrix(empirical, parameters, "hessian")
+        if matrix is not None:
+            return matrix
+    return symmetrised(hessian_rows(hvp_operator(loss, parameters)))
 
 
 def asymmetry(loss: Loss, parameters: Parameters) -> Float[Tensor, ""]:
@@ -36,8 +41,9 @@ def asymmetry(loss: Loss, parameters: Parameters) -> Float[Tensor, ""]:
     It is zero in exact arithmetic, so it estimates the rounding error of `hessian`; a value far above the dtype's
     epsilon means a loss that is not twice differentiable there or not deterministic.
     """
+    flat, _ = flatten(parameters)
+    require_dense(flat.numel(), flat.dtype)
     operator = hvp_operator(loss, parameters)
-    require_dense(operator.size, operator.dtype)
     rows = hessian_rows(operator)
     scale = rows.abs().amax()
     return (rows - rows.mT).abs().amax() / torch.where(scale > 0, scale, torch.ones_like(scale))

@@ -1,0 +1,165 @@
+"""Derivatives with respect to taps along given directions, for any network of affine layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from .blocks import Matrix, add
+from .taps import Layer, run_with, tapped_loss
+
+if TYPE_CHECKING:
+    from .empirical import EmpiricalLoss
+
+Kind = Literal["hessian", "gauss_newton", "empirical_fisher"]
+
+_BLOCK_BYTES = 32 * 2**20
+
+
+@dataclass(frozen=True)
+class TapProducts:
+    """What directions [k, *tap] of the first layer considered do to it and the layers after it.
+
+    `gradients` [sample, *tap] and `inputs` per layer; `gradient_changes` [k, sample, *tap] per layer (curvature times
+    direction); `input_changes` [k, sample, ...] for the layers after the first, None unless `kind` is the Hessian.
+    """
+
+    gradients: tuple[Tensor, ...]
+    inputs: tuple[Tensor, ...]
+    gradient_changes: tuple[Tensor, ...]
+    input_changes: tuple[Tensor, ...] | None
+
+
+def tap_products(
+    loss: EmpiricalLoss,
+    layers: tuple[Layer, ...],
+    parameters: dict[str, Tensor],
+    inputs: Tensor,
+    targets: Tensor,
+    kind: Kind,
+    first: int,
+    directions: Tensor,
+) -> TapProducts:
+    """Per-sample curvature with respect to the taps of layer `first` and later ones, times directions of the former."""
+    evaluate = tapped_loss(loss, layers[first:], parameters, inputs, targets)
+    shapes: list[Tensor] = []
+    run_with(
+        layers[first:],
+        lambda: loss.data_loss(parameters, inputs, targets),
+        lambda index, values: (shapes.append(values), values)[1],
+    )
+    zeros = tuple(torch.zeros_like(values) for values in shapes)
+    gradients, seen = torch.func.grad(evaluate, has_aux=True)(zeros)
+    if kind == "empirical_fisher":
+        # Per-sample gradients are those of the sum divided by the sample's share of it.
+        along = torch.einsum("ns,ks->kn", gradients[0].flatten(1), directions.flatten(1)) / loss.share(1)
+        changes = tuple(along.reshape(*along.shape, *[1] * (entry.ndim - 1)) * entry for entry in gradients)
+        return TapProducts(gradients, seen, changes, None)
+
+    def everywhere(direction: Tensor) -> Tensor:
+        return direction.expand_as(zeros[0])
+
+    if kind == "hessian":
+        # Reverse over reverse for the symmetric part and a plain forward derivative for the inputs: many operations
+        # (mse_loss among them) have no forward derivative of their backward.
+        _, pull_back = torch.func.vjp(lambda taps: torch.func.grad(evaluate, has_aux=True)(taps)[0][0], zeros)
+
+        def inputs_of(tap: Tensor) -> tuple[Tensor, ...]:
+            return evaluate((tap, *zeros[1:]))[1][1:]
+
+        def push(direction: Tensor):
+            direction = everywhere(direction)
+            changes = pull_back(direction)[0]
+            return changes, torch.func.jvp(inputs_of, (zeros[0],), (direction,))[1] if len(zeros) > 1 else ()
+
+        changes, moved = torch.func.vmap(push)(directions)
+        return TapProducts(gradients, seen, changes, moved)
+
+    def outputs_of(taps: tuple[Tensor, ...]) -> Tensor:
+        return run_with(
+            layers[first:], lambda: loss.outputs(parameters, inputs), lambda index, values: values + taps[index]
+        )
+
+    outputs, pull = torch.func.vjp(outputs_of, zeros)
+
+    def output_loss(outputs: Tensor) -> Tensor:
+        return loss.loss_function(outputs, targets) * loss.share(len(inputs))
+
+    _, curve = torch.func.vjp(torch.func.grad(output_loss), outputs)
+
+    def gauss_newton(direction: Tensor):
+        moved = torch.func.jvp(lambda tap: outputs_of((tap, *zeros[1:])), (zeros[0],), (everywhere(direction),))[1]
+        return pull(curve(moved)[0])[0]
+
+    return TapProducts(gradients, seen, torch.func.vmap(gauss_newton)(directions), None)
+
+
+def directional_matrix(loss: EmpiricalLoss, parameters: dict[str, Tensor], kind: Kind) -> Tensor:
+    """The curvature matrix [parameter, parameter] without weight decay, for any structure."""
+    layers = loss.structure.layers
+    totals: dict[tuple[int, int], Tensor] = {}
+    samples, block = _sizes(loss)
+    for start in range(0, len(loss.inputs), samples):
+        inputs, targets = loss.inputs[start : start + samples], loss.targets[start : start + samples]
+        for first, layer in enumerate(layers):
+            _add_column(totals, loss, parameters, inputs, targets, kind, first, max(1, block[first] // layer.width))
+    result = Matrix(totals[0, 0], layers, parameters)
+    for (later, earlier), total in totals.items():
+        rows, columns = layers[later], layers[earlier]
+        # [tap, (a i), j] -> [a, i, b, j]
+        total = total.reshape(columns.width, rows.width, rows.columns, columns.columns).permute(1, 2, 0, 3)
+        result.write(later, earlier, total)
+    return result.value
+
+
+def _add_column(totals, loss, parameters, inputs, targets, kind: Kind, first: int, positions: int) -> None:
+    """Add what these samples contribute to the blocks of layer `first` with itself and with the later ones."""
+    layers = loss.structure.layers
+    layer = layers[first]
+    held: list[Tensor] = []
+    run_with(
+        layers[first : first + 1],
+        lambda: loss.data_loss(parameters, inputs, targets),
+        lambda index, values: (held.append(values), values)[1],
+    )
+    units = layer.unit_taps(held[0][:1])
+    width = layer.width
+    for position in range(0, layer.positions, positions):
+        span = units[position * width : (position + positions) * width]
+        products = tap_products(loss, layers, parameters, inputs, targets, kind, first, span)
+        z_first = layer.extended(products.inputs[0])[:, position : position + positions]
+        for later in range(first, len(layers)):
+            at = later - first
+            other = layers[later]
+            z = other.extended(products.inputs[at])
+            change = torch.func.vmap(other.rows)(products.gradient_changes[at])
+            flow = torch.einsum("knta,nti->knai", change, z)
+            if kind == "hessian" and later > first and other.weight:
+                moved = torch.func.vmap(lambda value, other=other: other.extended(value, 0.0))(
+                    products.input_changes[at - 1]
+                )
+                flow = flow + torch.einsum("nta,knti->knai", other.rows(products.gradients[at]), moved)
+            # Directions are position-major: [position, tap, sample, (a i)] against [sample, position, column].
+            flow = flow.flatten(2).unflatten(0, (z_first.shape[1], width))
+            term = torch.einsum("pbnx,npj->bxj", flow, z_first)
+            totals[later, first] = add(totals.get((later, first)), term)
+
+
+def _sizes(loss: EmpiricalLoss) -> tuple[int, list[int]]:
+    """Samples per step and directions per product for each layer, from the size of what a direction changes."""
+    layers = loss.structure.layers
+    itemsize = loss.inputs.dtype.itemsize
+    per_direction = [
+        sum(
+            layer.positions * (4 * layer.width + 2 * layer.columns) + layer.width * layer.columns
+            for layer in layers[first:]
+        )
+        * itemsize
+        for first in range(len(layers))
+    ]
+    least = max(per * layer.width for per, layer in zip(per_direction, layers, strict=True))
+    samples = max(1, min(len(loss.inputs), 256, _BLOCK_BYTES // least))
+    return samples, [max(1, _BLOCK_BYTES // (per * samples)) for per in per_direction]

@@ -1,0 +1,56 @@
+"""Exact curvature matrices of networks from their layers, where the structure holds and pays."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from .chain import chain_matrix
+from .directional import Kind, directional_matrix
+from .empirical import EmpiricalLoss
+from .products import Loss, Parameters
+
+
+def recognised(loss: Loss) -> EmpiricalLoss | None:
+    """The empirical loss behind `loss`: itself, or the `empirical` of the problem whose `loss` method it is."""
+    if isinstance(loss, EmpiricalLoss):
+        return loss
+    owner = getattr(loss, "__self__", None)
+    behind = getattr(owner, "empirical", None)
+    return behind if isinstance(behind, EmpiricalLoss) and getattr(loss, "__name__", "") == "loss" else None
+
+
+def structured_matrix(loss: EmpiricalLoss, parameters: Parameters, kind: Kind) -> Tensor | None:
+    """The Hessian, Gauss-Newton matrix or empirical Fisher matrix assembled from taps, exactly symmetric.
+
+    None where the structure does not hold, or where the network has so many taps (large feature maps) that one
+    Hessian-vector product per parameter is cheaper.
+    """
+    structure = loss.structure
+    if structure is None or not isinstance(parameters, dict):
+        return None
+    loss.check(parameters)
+    if not structure.chain and kind == "hessian" and not _pays(loss, parameters):
+        return None
+    # The layers' blocks need weight before bias and nothing else from the order: places are looked up by name.
+    build = chain_matrix if structure.chain else directional_matrix
+    matrix = build(loss, parameters, kind)
+    if loss.weight_decay and kind != "empirical_fisher":
+        matrix.diagonal(dim1=-2, dim2=-1).add_(loss.weight_decay)
+    return matrix
+
+
+def _pays(loss: EmpiricalLoss, parameters: dict[str, Tensor]) -> bool:
+    """Whether taps take fewer operations per sample than Hessian-vector products with every unit vector.
+
+    A product costs about six forward passes, a direction about four of them and the assembly of its blocks.
+    """
+    layers = loss.structure.layers
+    forward = [2 * layer.positions * layer.width * layer.module.weight[0].numel() for layer in layers]
+    products = 6 * sum(forward) * sum(entry.numel() for entry in parameters.values())
+    taps = 0
+    for first, layer in enumerate(layers):
+        directions = layer.positions * layer.width
+        for at in range(first, len(layers)):
+            entries = layers[at].width * layers[at].columns
+            taps += directions * (4 * forward[at] + 4 * layers[at].positions * entries + 2 * entries * layer.columns)
+    return taps < products
