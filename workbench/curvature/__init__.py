@@ -4,9 +4,14 @@ Functions of `(loss, parameters, ...)` with `loss(parameters) -> scalar`; parame
 tensors. Exact functions are exact to rounding in the parameters' dtype; estimates return their own error.
 """
 
+from .average import FlatnessProfile, average_case, flatness
 from .ball import m_sharpness, quadratic_worst_case, worst_case
+from .density import SpectralDensity, spectral_density
+from .distributed import MinibatchLoss, curvature_operator
 from .empirical import EmpiricalLoss, empirical_loss
+from .gauss_newton import Decomposition, decomposition, empirical_fisher, fisher, gauss_newton
 from .hessian import asymmetry, hessian
+from .interpolation import LossPlane, interpolate, loss_plane
 from .lanczos import ConvergenceError, EigenPairs, top_eigenpairs
 from .per_sample import (
     gradient_covariance,
@@ -18,19 +23,37 @@ from .per_sample import (
 from .products import hessian_vector_product, hvp_operator
 from .sharpness import rescaled, sharpness, sharpness_with_residual
 from .spectrum import spectral_radius, spectrum, update_jacobian
+from .trace import Estimate, diagonal, frobenius_norm, trace
 
 __all__ = [
     "ConvergenceError",
+    "Decomposition",
     "EigenPairs",
     "EmpiricalLoss",
+    "Estimate",
+    "FlatnessProfile",
+    "LossPlane",
+    "MinibatchLoss",
+    "SpectralDensity",
     "asymmetry",
+    "average_case",
+    "curvature_operator",
+    "decomposition",
+    "diagonal",
+    "empirical_fisher",
     "empirical_loss",
+    "fisher",
+    "flatness",
+    "frobenius_norm",
+    "gauss_newton",
     "gradient_covariance",
     "gradient_covariance_spectrum",
     "gradient_signal_to_noise",
     "hessian",
     "hessian_vector_product",
     "hvp_operator",
+    "interpolate",
+    "loss_plane",
     "m_sharpness",
     "per_sample_gradient_norms",
     "per_sample_gradients",
@@ -38,9 +61,11 @@ __all__ = [
     "rescaled",
     "sharpness",
     "sharpness_with_residual",
+    "spectral_density",
     "spectral_radius",
     "spectrum",
     "top_eigenpairs",
+    "trace",
     "update_jacobian",
     "worst_case",
 ]

@@ -1,11 +1,114 @@
-"""Losses that are sums over more data than one process should hold at once."""
+"""Losses over more data than fits at once, or than one process should handle: same curvature calls, one batch at a time."""
 
 from __future__ import annotations
 
-from .products import HVPOperator, Loss, Parameters, hvp_operator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch import distributed as processes
+
+from workbench.parameters import Parameters
+
+from .products import HVPOperator, Loss, flatten, hvp_operator
+
+
+class MinibatchLoss:
+    """The loss over all batches of a loader, and over all processes of the default `torch.distributed` group.
+
+    Curvature functions that need only Hessian-vector products (`top_eigenpairs`, `sharpness`, `trace`, `diagonal`,
+    `frobenius_norm`, `spectral_density`, and `hessian` of a small model through `curvature_operator`) take it as they
+    take any loss: each product passes once over the loader with one batch in memory and, where a process group is
+    initialised, ends in one all-reduce. Every process then makes the same calls with the same parameters and its own
+    share of the data, and gets the same result. Not for use inside `torch.func.vmap`.
+
+    Args:
+        batch_loss: `batch_loss(parameters, *batch) -> scalar`, the mean (or with reduction="sum", the sum) over a batch.
+        batches: anything that can be iterated over again and again, such as a `DataLoader` or a list; each batch is a
+            tensor or a tuple of tensors with a leading sample dimension. Shuffling does no harm; augmentation does, since
+            products would then belong to different losses.
+        reduction: "mean" weighs batches by their number of samples, over all processes; "sum" adds them.
+
+    Raises:
+        ValueError: an iterator that can be used only once, or a loader without batches in any process.
+    """
+
+    def __init__(
+        self,
+        batch_loss: Callable[..., Tensor],
+        batches: Iterable[Any],
+        *,
+        reduction: Literal["mean", "sum"] = "mean",
+    ) -> None:
+        if reduction not in ("mean", "sum"):
+            raise ValueError(f"reduction={reduction!r}; choose 'mean' or 'sum'")
+        if isinstance(batches, Iterator):
+            raise ValueError("batches can be iterated over only once; pass a DataLoader or a list, not an iterator")
+        self.batch_loss, self.batches, self.reduction = batch_loss, batches, reduction
+
+    def __call__(self, parameters: Parameters) -> Float[Tensor, ""]:
+        """The loss over all batches and processes. Differentiable in one process only (all batches then stay in memory)."""
+        flat, _ = flatten(parameters)
+        if _several() and (flat.requires_grad or torch._C._functorch.is_functorch_wrapped_tensor(flat)):
+            raise ValueError("a loss over several processes has no autograd graph; use its .gradient or .hvp_operator")
+        return self._total(flat, lambda batch: self.batch_loss(parameters, *batch))
+
+    def gradient(self, parameters: Parameters) -> Float[Tensor, " parameter"]:
+        """The gradient over all batches and processes, as one vector."""
+        flat, unflatten = flatten(parameters)
+        slope = torch.func.grad(lambda vector, batch: self.batch_loss(unflatten(vector), *batch))
+        return self._total(flat, lambda batch: slope(flat, batch))
+
+    def hvp_operator(self, parameters: Parameters) -> HVPOperator:
+        """Products with the Hessian over all batches and processes; what the curvature functions call."""
+        flat, _ = flatten(parameters)
+
+        def product(vectors: Tensor) -> Tensor:
+            return self._total(
+                flat, lambda batch: hvp_operator(lambda point: self.batch_loss(point, *batch), parameters)(vectors)
+            )
+
+        return _WholeBlocks(product, self.gradient(parameters), flat.numel(), flat.dtype, flat.device)
+
+    def _total(self, like: Tensor, of_batch: Callable[[tuple[Tensor, ...]], Tensor]) -> Tensor:
+        """Weighted sum of a quantity over this process's batches, then over the processes."""
+        total, weight = None, 0
+        for entry in self.batches:
+            batch = tuple(
+                tensor.to(like.device) for tensor in (entry if isinstance(entry, (tuple, list)) else (entry,))
+            )
+            share = batch[0].shape[0] if self.reduction == "mean" else 1
+            part = share * of_batch(batch)
+            total, weight = part if total is None else total + part, weight + share
+        if total is None:
+            raise ValueError("batches is empty; the loss needs at least one batch in every process")
+        if _several():
+            total = total.clone()
+            processes.all_reduce(total)
+            count = torch.tensor(weight, device=like.device)
+            processes.all_reduce(count)
+            weight = int(count)
+        return total / weight if self.reduction == "mean" else total
 
 
 def curvature_operator(loss: Loss, parameters: Parameters) -> HVPOperator:
     """The Hessian of `loss` as a map on vectors; a loss that knows how to make its own (`MinibatchLoss`) does."""
     own = getattr(loss, "hvp_operator", None)
     return own(parameters) if own is not None else hvp_operator(loss, parameters)
+
+
+@dataclass(frozen=True)
+class _WholeBlocks(HVPOperator):
+    """An operator whose product takes a block of vectors at once: one pass over the data for all of them."""
+
+    def __call__(self, vectors: Tensor) -> Tensor:
+        if vectors.ndim not in (1, 2) or vectors.shape[-1] != self.size:
+            raise ValueError(f"vector has shape {tuple(vectors.shape)}; expected [{self.size}] or [k, {self.size}]")
+        return self.pullback(vectors)
+
+
+def _several() -> bool:
+    return processes.is_available() and processes.is_initialized() and processes.get_world_size() > 1

@@ -1,0 +1,84 @@
+"""Flatness by random displacements: how much the loss rises on average at a distance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench import draws
+from workbench.parameters import Parameters
+
+from .products import Loss, flat_loss, flatten
+from .sharpness import Scaling, rescaled
+from .trace import Estimate
+
+
+class FlatnessProfile(NamedTuple):
+    """Average loss increase by radius: [radius] each. Errors of different radii are dependent (shared directions)."""
+
+    radii: Float[Tensor, " radius"]
+    value: Float[Tensor, " radius"]
+    standard_error: Float[Tensor, " radius"]
+
+
+def flatness(
+    loss: Loss,
+    parameters: Parameters,
+    radii: Sequence[float] | Tensor,
+    *,
+    directions: int = 100,
+    scaling: Scaling = "absolute",
+    chunk: int | None = 10,
+    seed: int | Tensor = 0,
+) -> FlatnessProfile:
+    """F_gamma: mean of `loss(w + gamma u) - loss(w)` over uniform unit vectors u, for every radius gamma.
+
+    All radii share the same directions, and the same seed gives the same directions for every loss and model (common
+    random numbers). Each direction is used with both signs, which removes the first-order term; the standard error is
+    over the pairs. For small radii F_gamma approaches `gamma^2 * trace / (2 P)`. Runs under `torch.func.vmap`.
+
+    Args:
+        directions: unit vectors drawn, at least 2; two loss evaluations each and per radius.
+        scaling: "relative" measures radii in units of |w|, "elementwise" component by component (see `sharpness`).
+        chunk: directions evaluated at once.
+
+    Source: arXiv 2102.08604, section 3.1 (the released code's reading: displacements over all parameters jointly).
+    """
+    if directions < 2:
+        raise ValueError(f"directions={directions}; at least 2 are needed for a standard error")
+    loss, origin = rescaled(loss, parameters, scaling)
+    flat, unflatten = flatten(origin)
+    distances = torch.as_tensor(radii, dtype=flat.dtype, device=flat.device)
+    if distances.ndim != 1:
+        raise ValueError(f"radii must be a list or a tensor [radius], got shape {tuple(distances.shape)}")
+    if not isinstance(radii, Tensor) and not all(0 <= radius < float("inf") for radius in radii):
+        raise ValueError(f"radii={list(radii)}; every radius must be a finite number >= 0")
+    evaluate = flat_loss(loss, unflatten)
+    normal = draws.normal(seed, (directions, flat.numel()), stream="flatness", dtype=flat.dtype).to(flat.device)
+    units = normal / normal.norm(dim=1, keepdim=True)
+
+    def both_signs(unit: Tensor, distance: Tensor) -> Tensor:
+        return (evaluate(flat + distance * unit) + evaluate(flat - distance * unit)) / 2
+
+    along = torch.func.vmap(both_signs, in_dims=(None, 0))
+    rise = torch.func.vmap(along, in_dims=(0, None), chunk_size=chunk)(units, distances) - evaluate(flat)
+    return FlatnessProfile(distances, rise.mean(0), rise.std(0) / directions**0.5)
+
+
+def average_case(
+    loss: Loss,
+    parameters: Parameters,
+    rho: float | Tensor,
+    *,
+    directions: int = 100,
+    scaling: Scaling = "absolute",
+    seed: int | Tensor = 0,
+) -> Estimate:
+    """Mean of `loss(w + d) - loss(w)` over the sphere |d| = rho: `flatness` at one radius."""
+    radii = rho.reshape(1) if isinstance(rho, Tensor) else [rho]
+    profile = flatness(loss, parameters, radii, directions=directions, scaling=scaling, seed=seed)
+    return Estimate(profile.value[0], profile.standard_error[0])
