@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
@@ -10,6 +12,7 @@ import torch
 from jaxtyping import Float, Int, Num
 from torch import Tensor, nn
 
+from workbench.curvature import EmpiricalLoss, empirical_loss
 from workbench.draws import Seed
 from workbench.parameters import concrete, inner
 from workbench.problems.base import Batch, Measure, Problem
@@ -58,6 +61,18 @@ class Classifier(Problem):
     def initial(self, seed: Seed) -> dict[str, Tensor]:
         return self.network.initial(seed, self.init, self.inputs.dtype)
 
+    @functools.cached_property
+    def empirical(self) -> EmpiricalLoss | None:
+        """The same loss with its layers visible, by which `workbench.curvature` computes exact Hessians faster.
+
+        None where the weight decay differs from run to run.
+        """
+        if isinstance(self.weight_decay, Tensor):
+            return None
+        loss_function = {"squared": _squared, "cross_entropy": _cross_entropy}[self.loss_name]
+        module = self.network.as_module(self.inputs)
+        return empirical_loss(module, loss_function, self.inputs, self.targets, self.weight_decay)
+
     def outputs(
         self, parameters: dict[str, Tensor], inputs: Float[Tensor, "sample ..."]
     ) -> Float[Tensor, "sample output"]:
@@ -72,9 +87,12 @@ class Classifier(Problem):
     ) -> Float[Tensor, ""]:
         """Mean loss over these samples, without weight decay."""
         outputs = self.network.forward(parameters, inputs)
-        if self.loss_name == "squared":
-            return 0.5 * ((outputs - targets) ** 2).sum(-1).mean()
-        return -(targets * torch.log_softmax(outputs, -1)).sum(-1).mean()
+        if outputs.shape != targets.shape:
+            raise ValueError(
+                f"the network's outputs {tuple(outputs.shape)} must have the shape of the targets {tuple(targets.shape)}; "
+                "for a model with another number of classes than the data give n_classes"
+            )
+        return (_squared if self.loss_name == "squared" else _cross_entropy)(outputs, targets)
 
     def error(
         self,
@@ -108,6 +126,14 @@ class Classifier(Problem):
             if self.classification:
                 own[f"{part}_error"] = Measure(_on(self.error, samples), f"{word} error", "fraction")
         return {**super().measures, **own}
+
+
+def _squared(outputs: Tensor, targets: Tensor) -> Tensor:
+    return 0.5 * ((outputs - targets) ** 2).sum(-1).mean()
+
+
+def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    return -(targets * torch.log_softmax(outputs, -1)).sum(-1).mean()
 
 
 def _on(quantity, samples: Batch):
@@ -164,7 +190,7 @@ def classifier(
         sizes = (train_inputs.shape[1], *require_sizes(hidden), train_targets.shape[1])
         network: Multilayer | ModuleNetwork = Multilayer(sizes, activation)
     else:
-        network = ModuleNetwork(model)
+        network = ModuleNetwork(copy.deepcopy(model).to(dtype))
     if init is None:
         init = "he" if model is not None or activation == "relu" else "lecun"
     require_init(init)

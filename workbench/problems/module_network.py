@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 from dataclasses import dataclass
@@ -43,6 +44,10 @@ class ModuleNetwork:
     def n_parameters(self) -> int:
         """P."""
         return sum(math.prod(shape) for shape in self.shapes.values())
+
+    def as_module(self, like: Tensor) -> nn.Module:
+        """The module in evaluation mode (nothing depends on the mode, as was checked), in `like`'s dtype on its device."""
+        return copy.deepcopy(self.module).eval().to(device=like.device, dtype=like.dtype)
 
     def initial(self, seed: Seed, init: str | float, dtype: torch.dtype) -> dict[str, Tensor]:
         """Random weights as in `Multilayer.initial` (fan_in = all dimensions but the first; zero biases).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -9,8 +10,9 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils import skip_init
 
 from workbench import draws
 from workbench.draws import Seed
@@ -24,6 +26,16 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,
     "identity": lambda preactivation: preactivation,
 }
+MODULES: dict[str, type[nn.Module]] = {
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "softplus": nn.Softplus,
+    "gelu": nn.GELU,
+    "sigmoid": nn.Sigmoid,
+    "identity": nn.Identity,
+}
+# Making a layer draws from torch's global generator, which belongs to the user and is forbidden in sweeps.
+_LINEAR = skip_init(nn.Linear, 1, 1)
 INITIALISATIONS = ("lecun", "he")
 
 
@@ -54,6 +66,17 @@ class Multilayer:
     def n_parameters(self) -> int:
         """P."""
         return sum((fan_in + 1) * fan_out for fan_in, fan_out in self.layers)
+
+    def as_module(self, like: Tensor) -> nn.Module:
+        """The same network as a module with the same parameter names, on `like`'s device and in its dtype."""
+        values, layers = self.initial(0, "lecun", like.dtype), []
+        for index, (fan_in, fan_out) in enumerate(self.layers):
+            linear = copy.deepcopy(_LINEAR)
+            linear.in_features, linear.out_features = fan_in, fan_out
+            linear.weight = nn.Parameter(values[f"{2 * index}.weight"].to(like.device))
+            linear.bias = nn.Parameter(values[f"{2 * index}.bias"].to(like.device))
+            layers += [linear, MODULES[self.activation]()]
+        return nn.Sequential(*layers[:-1])
 
     def initial(self, seed: Seed, init: str | float, dtype: torch.dtype) -> dict[str, Tensor]:
         """Random parameters: "lecun" N(0, 1/fan_in) and "he" N(0, 2/fan_in) weights with zero biases, or every parameter

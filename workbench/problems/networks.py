@@ -11,17 +11,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from workbench.problems.checks import require_count
-from workbench.problems.multilayer import Multilayer
+from workbench.problems.multilayer import MODULES, Multilayer
+
+__all__ = [
+    "PreActivationResNet",
+    "cnn",
+    "count_parameters",
+    "mlp",
+    "named_parameters",
+    "preactivation_resnet18",
+    "preactivation_resnet34",
+    "wide_resnet",
+]
 
 Norm = Literal["group", "batch"]
-_ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "tanh": nn.Tanh,
-    "relu": nn.ReLU,
-    "softplus": nn.Softplus,
-    "gelu": nn.GELU,
-    "sigmoid": nn.Sigmoid,
-    "identity": nn.Identity,
-}
 
 
 def mlp(sizes: Sequence[int], activation: str = "tanh") -> nn.Sequential:
@@ -29,10 +32,9 @@ def mlp(sizes: Sequence[int], activation: str = "tanh") -> nn.Sequential:
 
     Raises ValueError for fewer than two sizes or an unknown activation.
     """
-    Multilayer(tuple(sizes), activation)
     layers: list[nn.Module] = []
-    for fan_in, fan_out in itertools.pairwise(sizes):
-        layers += [nn.Linear(fan_in, fan_out), _ACTIVATIONS[activation]()]
+    for fan_in, fan_out in Multilayer(tuple(sizes), activation).layers:
+        layers += [nn.Linear(fan_in, fan_out), MODULES[activation]()]
     return nn.Sequential(*layers[:-1])
 
 
@@ -45,7 +47,7 @@ def cnn(
     Multilayer((channels, *widths, n_classes), activation)
     layers: list[nn.Module] = []
     for fan_in, fan_out in itertools.pairwise((channels, *widths)):
-        layers += [nn.Conv2d(fan_in, fan_out, 3, padding=1), _ACTIVATIONS[activation](), nn.AvgPool2d(2)]
+        layers += [nn.Conv2d(fan_in, fan_out, 3, padding=1), MODULES[activation](), nn.AvgPool2d(2)]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], n_classes))
 
 
