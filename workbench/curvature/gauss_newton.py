@@ -1,0 +1,156 @@
+"""Gauss-Newton and Fisher matrices of a network's loss, and what the Hessian has beyond them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .directional import Kind
+from .empirical import EmpiricalLoss
+from .hessian import hessian, require_dense
+from .products import Loss, Parameters, flatten
+from .structured import recognised, structured_matrix
+
+_BLOCK_BYTES = 64 * 2**20
+
+# Losses that are negative log-likelihoods in the natural parameters of an exponential family (up to a factor), where the
+# Fisher matrix equals the Gauss-Newton matrix (Martens, arXiv:1412.1193, section 9.2).
+_LIKELIHOODS = (
+    functional.cross_entropy,
+    functional.mse_loss,
+    functional.binary_cross_entropy_with_logits,
+    nn.CrossEntropyLoss,
+    nn.MSELoss,
+    nn.BCEWithLogitsLoss,
+)
+
+
+class Decomposition(NamedTuple):
+    """Hessian = Gauss-Newton + residual, each [parameter, parameter]."""
+
+    hessian: Tensor
+    gauss_newton: Tensor
+    residual: Tensor
+
+
+def gauss_newton(loss: Loss, parameters: Parameters) -> Float[Tensor, "parameter parameter"]:
+    """The generalised Gauss-Newton matrix: the Hessian with the model replaced by its linearisation, J' L J.
+
+    `loss` is an empirical loss (or the `loss` of a problem made from a network); weight decay, which is quadratic, counts
+    in full. Exact to rounding, positive semi-definite when the loss function is convex in the outputs.
+
+    Raises:
+        ValueError: `loss` is another function, whose split into model and loss function is not known.
+        workbench.memory.OutOfBudget: the dense matrix does not fit; raised before any work.
+    """
+    return _matrix(loss, parameters, "gauss_newton")
+
+
+def fisher(loss: Loss, parameters: Parameters) -> Float[Tensor, "parameter parameter"]:
+    """The Fisher matrix: the gradient's second moment with targets drawn from the model, in the loss's own scale.
+
+    For cross entropy (softmax and binary, from logits) and squared error it equals `gauss_newton` without weight decay
+    (arXiv:1412.1193, section 9.2), and is computed so. The squared error counts as the likelihood it is proportional to.
+
+    Raises:
+        ValueError: another loss function, for which the model's distribution of targets is not known.
+    """
+    empirical = _empirical(loss)
+    function = empirical.loss_function
+    if function not in _LIKELIHOODS and not isinstance(function, _LIKELIHOODS[3:]):
+        raise ValueError(
+            f"the Fisher matrix needs a loss that is a likelihood, got {getattr(function, '__name__', function)!r}; "
+            "known are cross_entropy, binary_cross_entropy_with_logits and mse_loss. gauss_newton takes any loss."
+        )
+    if getattr(function, "weight", None) is not None or getattr(function, "pos_weight", None) is not None:
+        raise ValueError(
+            "a loss with class weights is no likelihood: its Fisher matrix is not defined; drop the weights"
+        )
+    matrix = gauss_newton(empirical, parameters)
+    matrix.diagonal(dim1=-2, dim2=-1).sub_(empirical.weight_decay)
+    return matrix
+
+
+def empirical_fisher(loss: Loss, parameters: Parameters) -> Float[Tensor, "parameter parameter"]:
+    """Mean (or sum, as the loss combines samples) of the outer products of per-sample gradients, weight decay left out.
+
+    Despite its name no estimate of the Fisher matrix (arXiv:1905.12558): it vanishes where every sample is fitted.
+
+    Raises:
+        ValueError: `loss` is not an empirical loss, or couples its samples so that per-sample gradients do not exist.
+    """
+    if _empirical(loss).reduction is None:
+        raise ValueError("the loss couples its samples (batch statistics or class weights): no per-sample gradients")
+    return _matrix(loss, parameters, "empirical_fisher")
+
+
+def decomposition(loss: Loss, parameters: Parameters) -> Decomposition:
+    """The Hessian split into its Gauss-Newton part and the residual, which carries the model's own curvature.
+
+    The residual is the sum over outputs of the loss's slope times the output's Hessian; it vanishes for models linear in
+    their parameters and where the loss is stationary in the outputs.
+    """
+    full, part = hessian(loss, parameters), gauss_newton(loss, parameters)
+    return Decomposition(full, part, full - part)
+
+
+def _empirical(loss: Loss) -> EmpiricalLoss:
+    found = recognised(loss)
+    if found is None:
+        raise ValueError(
+            "this needs to know model and loss function apart; make the loss with "
+            "empirical_loss(model, loss_function, inputs, targets)"
+        )
+    return found
+
+
+def _matrix(loss: Loss, parameters: Parameters, kind: Kind) -> Tensor:
+    empirical = _empirical(loss)
+    flat, _ = flatten(parameters)
+    require_dense(flat.numel(), flat.dtype)
+    matrix = structured_matrix(empirical, parameters, kind)
+    if matrix is not None:
+        return matrix
+    matrix = (
+        _from_gradients(empirical, parameters) if kind == "empirical_fisher" else _from_jacobian(empirical, parameters)
+    )
+    return (matrix + matrix.mT) * 0.5
+
+
+def _from_gradients(loss: EmpiricalLoss, parameters: Parameters) -> Tensor:
+    flat, unflatten = flatten(parameters)
+
+    def gradient(sample: Tensor, target: Tensor) -> Tensor:
+        return torch.func.grad(lambda vector: loss.sample_loss(unflatten(vector), sample, target))(flat)
+
+    total, samples = None, len(loss.inputs)
+    step = max(1, _BLOCK_BYTES // (flat.numel() * flat.dtype.itemsize))
+    for start in range(0, samples, step):
+        rows = torch.func.vmap(gradient)(loss.inputs[start : start + step], loss.targets[start : start + step])
+        term = rows.mT @ rows
+        total = term if total is None else total + term
+    return total * loss.share(1)
+
+
+def _from_jacobian(loss: EmpiricalLoss, parameters: Parameters) -> Tensor:
+    """Rows J' L J e, by a forward and a backward pass each: for any model, coupled samples included."""
+    flat, unflatten = flatten(parameters)
+
+    def outputs_of(vector: Tensor) -> Tensor:
+        return loss.outputs(unflatten(vector))
+
+    outputs, pull = torch.func.vjp(outputs_of, flat)
+    _, curve = torch.func.vjp(torch.func.grad(lambda outputs: loss.loss_function(outputs, loss.targets)), outputs)
+
+    def row(direction: Tensor) -> Tensor:
+        moved = torch.func.jvp(outputs_of, (flat,), (direction,))[1]
+        return pull(curve(moved)[0])[0]
+
+    unit = torch.eye(flat.numel(), dtype=flat.dtype, device=flat.device)
+    step = max(1, min(flat.numel(), _BLOCK_BYTES // (16 * outputs.numel() * flat.dtype.itemsize)))
+    rows = torch.cat([torch.func.vmap(row)(unit[i : i + step]) for i in range(0, flat.numel(), step)])
+    return rows + loss.weight_decay * unit
