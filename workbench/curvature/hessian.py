@@ -7,6 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from workbench import memory
 
+from .empirical import known
 from .products import HVPOperator, Loss, Parameters, flatten, hvp_operator
 from .structured import recognised, structured_matrix
 
@@ -24,6 +25,7 @@ def hessian(loss: Loss, parameters: Parameters) -> Float[Tensor, "parameter para
 
     Raises:
         workbench.memory.OutOfBudget: the matrix does not fit; raised before any work, with its size.
+        ValueError: two evaluations of the loss differ, so that it is no function of the parameters.
     """
     flat, _ = flatten(parameters)
     require_dense(flat.numel(), flat.dtype)
@@ -32,6 +34,7 @@ def hessian(loss: Loss, parameters: Parameters) -> Float[Tensor, "parameter para
         matrix = structured_matrix(empirical, parameters, "hessian")
         if matrix is not None:
             return matrix
+    require_deterministic(loss, parameters)
     return symmetrised(hessian_rows(hvp_operator(loss, parameters)))
 
 
@@ -39,7 +42,7 @@ def asymmetry(loss: Loss, parameters: Parameters) -> Float[Tensor, ""]:
     """Largest |H - Hᵀ| relative to the largest |H|, over rows computed one by one from double backward passes.
 
     It is zero in exact arithmetic, so it estimates the rounding error of `hessian`; a value far above the dtype's
-    epsilon means a loss that is not twice differentiable there or not deterministic.
+    epsilon means a loss that is not twice differentiable there, or wrong derivatives in a hand-written operation.
     """
     flat, _ = flatten(parameters)
     require_dense(flat.numel(), flat.dtype)
@@ -57,6 +60,20 @@ def require_dense(size: int, dtype: torch.dtype, copies: int = 2) -> None:
         "Use top_eigenpairs for the largest eigenvalues, spectral_density for the whole spectrum, "
         "or raise WORKBENCH_MEMORY (GiB).",
     )
+
+
+def require_deterministic(loss: Loss, parameters: Parameters) -> None:
+    """Refuse a loss whose value changes from one evaluation to the next; batched runs cannot be compared here."""
+    with torch.no_grad():
+        first, second = loss(parameters), loss(parameters)
+    if not isinstance(first, Tensor):
+        return
+    gap, scale = (first - second).abs().amax(), first.abs().maximum(second.abs()).amax()
+    if known(gap > 1e3 * torch.finfo(first.dtype).eps * scale):
+        raise ValueError(
+            f"the loss is not deterministic: two evaluations at the same parameters differ by {float(gap):.3g}. "
+            "Remove the randomness first (model.eval() for dropout, noise as fixed data)."
+        )
 
 
 def hessian_rows(operator: HVPOperator) -> Float[Tensor, "parameter parameter"]:
