@@ -24,6 +24,7 @@ from workbench.claims.position import claimed, measured
 from workbench.claims.recording import write_atomically
 
 _PAGE = "report.html.jinja"
+MOST_SWEEPS = 6  # per paper: a fine grid over two parameters would make a page of a thousand drawings
 
 
 def write_report(store: Path, out: Path, compare: Path | None = None) -> Path:
@@ -72,6 +73,7 @@ def render(data: Mapping[str, Any], start: Path, old: Mapping[str, Any] | None =
         measured=measured,
         claimed=claimed,
         short=shorten,
+        when=_when,
         forest=report_svg.forest_row,
         paper_value=_paper_value,
         css=_css,
@@ -80,6 +82,7 @@ def render(data: Mapping[str, Any], start: Path, old: Mapping[str, Any] | None =
         data=data,
         papers=[_shown(paper, start) for paper in data["papers"]],
         verdicts=VERDICTS,
+        most_sweeps=MOST_SWEEPS,
         symbols=rendering.SYMBOLS,
         axis=report_svg.forest_axis(),
         changes=report_changes.changes(old, new) if old is not None else None,
@@ -105,7 +108,9 @@ def _shown(paper: Mapping[str, Any], start: Path) -> dict[str, Any]:
         "anchor": "paper-" + "".join(c if c.isalnum() and c.isascii() else "-" for c in paper["slug"]),
         "figures": figures(paper["main"]["folder"] / "notebook.ipynb"),
         "notebook": _link(paper["main"], start),
-        "sweeps": [{**sweep, "charts": _charts(sweep)} for sweep in paper["sweeps"]],
+        "sweeps": [
+            {**sweep, "charts": _charts(sweep) if k < MOST_SWEEPS else []} for k, sweep in enumerate(paper["sweeps"])
+        ],
     }
 
 
@@ -158,6 +163,11 @@ def _tail(job: Mapping[str, Any], characters: int = 4000) -> str:
             return file.read().decode("utf-8", "replace").strip()
     except OSError:
         return ""
+
+
+def _when(time: str) -> str:
+    """A recorded time (UTC, to the second) as a reader writes it."""
+    return f"{time[:10]} {time[11:16]} UTC" if len(time) > 16 and time.endswith("Z") else time or "–"
 
 
 def _seconds(value: Any) -> str:

@@ -26,7 +26,7 @@ def embedded(report: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as problem:
         raise ValueError(
             f"compare = {str(report)!r}: cannot be read ({problem}); name the HTML page of an older report"
-        )
+        ) from None
     found = re.search(rf'<script type="application/json" id="{MARK}">(.*?)</script>', page, re.DOTALL)
     try:
         content = json.loads(found.group(1)) if found else None

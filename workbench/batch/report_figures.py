@@ -63,14 +63,15 @@ def _alt(caption: str, output: dict) -> str:
 
 
 def plain(markdown: str) -> str:
-    """A heading without its markup; TeX's Greek letters as characters.
+    """A heading without its markup; TeX's Greek letters as characters, its other commands as their names.
 
     >>> plain(r"**Test loss** against $\\rho$ ([Fig. 2](x))")
     'Test loss against ρ (Fig. 2)'
     """
     text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", markdown)
     text = re.sub(r"\\([A-Za-z]+)", _letter, text)
-    return " ".join(re.sub(r"[*`$]|(?<!\w)_|_(?!\w)", "", text).split())
+    text = re.sub(r"[*`${}]", "", text)
+    return " ".join(re.sub(r"(?<!\w)_|_(?!\w)", "", text).split())
 
 
 def _letter(match: re.Match) -> str:
@@ -79,4 +80,4 @@ def _letter(match: re.Match) -> str:
     try:
         return unicodedata.lookup(f"GREEK {case} LETTER {name.upper()}")
     except KeyError:
-        return match[0]
+        return match[1]

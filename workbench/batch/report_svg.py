@@ -38,9 +38,12 @@ def _percent(share: float) -> str:
 
 def forest_axis() -> Markup:
     """The marks of the axis that all rows share."""
+    last = TICKS[-1][0]
     words = Markup("").join(
-        Markup('<text x="{}" y="11" text-anchor="middle"{}>{}</text>').format(
-            _percent(share), Markup(' class="wide"') if abs(share) == 0.1 else "", text
+        Markup('<text x="{}" y="11" text-anchor="{}">{}</text>').format(
+            "0%" if share == -last else "100%" if share == last else _percent(share),
+            {-last: "start", last: "end"}.get(share, "middle"),
+            text,
         )
         for share, text in TICKS
     )
@@ -70,8 +73,8 @@ def forest_row(condition: Mapping[str, Any]) -> Markup:
         colour = _class(condition.get("verdict"))
         parts.append(Markup('<line class="bar {}" x1="{}" x2="{}" y1="11" y2="11"/>').format(colour, low, high))
         for share, direction in ((place.low, -1), (place.high, 1)):
-            if place.low == place.high:
-                continue
+            if compressed(place.high) - compressed(place.low) < 0.05:
+                continue  # the mark is wider than the interval
             # An end beyond the axis becomes an arrow, so that it does not look like an end.
             cut = abs(share) > TICKS[-1][0]
             shape = f"M0,-5l{5 * direction},5l{-5 * direction},5" if cut else "M0,-5v10"
@@ -107,29 +110,15 @@ def sweep_chart(name: str, points: Sequence[tuple[Any, Mapping[str, Any]]]) -> M
             LEFT, top, RIGHT - LEFT, max(bottom - top, 0.0)
         )
     ]
+    line = Markup('<line class="{0}" x1="{1}" x2="{2}" y1="{3:.1f}" y2="{3:.1f}"/>')
+    text = Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>')
     for value in heights:
-        parts.append(
-            Markup('<line class="grid" x1="{0}" x2="{1}" y1="{2:.1f}" y2="{2:.1f}"/>').format(LEFT, RIGHT, up(value))
-        )
-        parts.append(
-            Markup('<text x="{}" y="{:.1f}" text-anchor="end">{}</text>').format(
-                LEFT - 5, up(value) + 4, plain(value, 3)
-            )
-        )
-    for end in ends:
-        if math.isfinite(end):
-            parts.append(
-                Markup('<line class="edge" x1="{0}" x2="{1}" y1="{2:.1f}" y2="{2:.1f}"/>').format(LEFT, RIGHT, up(end))
-            )
-    for x, text in ticks:
-        parts.append(Markup('<text x="{:.1f}" y="{}" text-anchor="middle">{}</text>').format(x, BOTTOM + 15, text))
-    parts.append(
-        Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(
-            (LEFT + RIGHT) / 2, HEIGHT - 4, shorten(name)
-        )
-    )
-    for x, condition in zip(across, conditions, strict=True):
-        parts.append(_point(x, up, condition))
+        parts.append(line.format("grid", LEFT, RIGHT, up(value)))
+        parts.append(text.format(LEFT - 5, up(value) + 4, "end", plain(value, 3)))
+    parts += [line.format("edge", LEFT, RIGHT, up(end)) for end in ends if math.isfinite(end)]
+    parts += [text.format(x, BOTTOM + 15, "middle", words) for x, words in ticks]
+    parts.append(text.format((LEFT + RIGHT) / 2, HEIGHT - 4, "middle", shorten(name)))
+    parts += [_point(x, up, condition) for x, condition in zip(across, conditions, strict=True)]
     said = "; ".join(
         f"{shorten(value)}: {measured(condition) or 'not measured'}, {condition.get('verdict')}"
         for value, condition in points
@@ -146,9 +135,8 @@ def _point(x: float, up, condition: Mapping[str, Any]) -> Markup:
     colour = _class(condition.get("verdict"))
     bar = Markup("")
     if low < high:
-        bar = Markup('<line class="bar {0}" x1="{1:.1f}" x2="{1:.1f}" y1="{2:.1f}" y2="{3:.1f}"/>').format(
-            colour, x, up(low), up(high)
-        )
+        line = Markup('<line class="bar {0}" x1="{1:.1f}" x2="{1:.1f}" y1="{2:.1f}" y2="{3:.1f}"/>')
+        bar = line.format(colour, x, up(low), up(high))
     mark = _mark(condition.get("verdict"))
     return bar + Markup('<g transform="translate({:.1f},{:.1f})">{}</g>').format(x, up(middle), mark)
 

@@ -102,9 +102,13 @@ def measured(condition: Mapping) -> str:
         return ""
     left, right = region(condition) or (-math.inf, math.inf)
     unit = _unit(condition)
+    threshold = condition.get("threshold")
+    widened = [end for end in (left, right) if math.isfinite(end)]
+    ends = [*widened, *(number(t) for t in (threshold if isinstance(threshold, (list, tuple)) else [threshold]))]
     if not low < high:
-        return exact(middle, left, right).replace("<=", "≤").replace(">=", "≥") + unit
-    ends = [end for end in (left, right) if math.isfinite(end)]
+        text = exact(middle, left, right).replace("<=", "≤").replace(">=", "≥")
+        # With a tolerance, the threshold itself is worth telling from the value too.
+        return (rounded(middle, ends) if text == rounded(middle, widened) else text) + unit
     scale = max((abs(end) for end in (low, high) if math.isfinite(end)), default=None)
     middle, low, high = (rounded(value, ends, scale) for value in (middle, low, high))
     return f"{middle} [{low}, {high}]{unit}"

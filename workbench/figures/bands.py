@@ -1,6 +1,7 @@
 """A line over seeds with the interval that the claims use: Student's t, not a bootstrap."""
 
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -145,14 +146,14 @@ def sweep_bands(
         raise ValueError(
             f"samples has dimensions {sorted(map(str, samples.dims))}, needs {sorted(wanted)}: select first"
         )
-    options = {"average": average, "confidence": confidence, "log": log, **line}
+    draw = partial(band, ax, None, average=average, confidence=confidence, log=log)
     if hue is None:
-        return band(ax, None, samples.transpose(over, x), **options)
+        return draw(samples.transpose(over, x), **line)
     values, title = coordinate(samples, hue)
     marks = ["-", "--", "-.", ":"]
     for index, value in enumerate(values):
         name = f"{value:g}" if isinstance(value, (int, float, np.number)) else str(value)
-        style = {"linestyle": marks[index % len(marks)], **options}
-        band(ax, None, samples.isel({hue: index}).transpose(over, x), name, **style)
+        style: dict[str, Any] = {"linestyle": marks[index % len(marks)], **line}
+        draw(samples.isel({hue: index}).transpose(over, x), name, **style)
     ax.legend(title=title)
     return ax

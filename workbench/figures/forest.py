@@ -52,7 +52,7 @@ def _beside(condition: Mapping) -> str:
 def _rows(claims) -> list[tuple[str, Mapping]]:
     if isinstance(claims, Mapping):
         claims = claims.get("claims", [claims])
-    rows = []
+    rows: list[tuple[str, Mapping]] = []
     for claim in claims:
         claim = claim if isinstance(claim, Mapping) else record(claim)
         conditions = claim.get("conditions") or [{}]

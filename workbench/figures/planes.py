@@ -176,7 +176,7 @@ def phase_diagram(
 
 def _boundary(ax, curve, limits, log_x: bool, name: str, index: int) -> list:
     if callable(curve):
-        points = np.geomspace(*limits[0], 400) if log_x else np.linspace(*limits[0], 400)
+        points = (np.geomspace if log_x else np.linspace)(limits[0][0], limits[0][1], 400)
         heights = np.array([float(curve(point)) for point in points])
     else:
         points, heights = (numbers(part) for part in curve)
@@ -204,8 +204,8 @@ def _edges(centres: np.ndarray, log: bool, name: str) -> np.ndarray:
 def heatmap(
     ax: Axes,
     values: Values,
-    x: Sequence[str] | str = (),
-    y: Sequence[str] | str = (),
+    x: Sequence | np.ndarray | str = (),
+    y: Sequence | np.ndarray | str = (),
     *,
     diverged: Values | None = None,
     write: str | None = "{:.3g}",

@@ -1,0 +1,268 @@
+"""The report says what the store holds, escapes what others wrote, and reads on a phone."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+import report_store
+from report_store import HOSTILE, STATEMENTS, entries, write_job, write_store
+
+from workbench.batch import report_changes, report_figures, report_svg
+from workbench.batch.report import write_report
+from workbench.batch.report_data import collect, essence, sweeps
+
+VOID = {"meta", "link", "img", "br"}
+
+
+class Page(HTMLParser):
+    """Elements with their attributes, and all text outside scripts and styles."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.elements, self.text, self._open = [], "", []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag, f"</{tag}> closes nothing"
+
+    def handle_data(self, data):
+        if not {"style", "script"} & set(self._open):
+            self.text += data
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    root = tmp_path_factory.mktemp("a site")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WORKBENCH_PAPERS", str(report_store.write_cards(root / "papers")))
+        write_store(root / "runs")
+        yield write_report(root / "runs", root / "pages" / "report.html").parent.parent
+
+
+@pytest.fixture(scope="module")
+def page(site):
+    return Page(site / "pages" / "report.html")
+
+
+def test_every_claim_of_every_paper_stands_there_with_its_verdict(site, page):
+    data = collect(site / "runs")
+    assert [paper["slug"] for paper in data["papers"]] == sorted(STATEMENTS)
+    assert sum(data["counts"].values()) == sum(map(len, STATEMENTS.values())) == 40
+    assert min(data["counts"].values()) > 0, "the made-up store has all four verdicts"
+    for claims in STATEMENTS.values():
+        for claim in claims:
+            assert claim[0] in page.text and " ".join(claim[1].split()) in " ".join(page.text.split())
+    assert "Towards Understanding Sharpness-Aware Minimization" in page.text and "Not run yet: swad" in page.text
+
+
+def test_page_needs_no_network_and_runs_no_script(page):
+    assert [script["type"] for script in page.all("script")] == ["application/json"]
+    assert not page.all("iframe") and not page.all("object")
+    assert all(source.startswith("data:image/") for source in (image["src"] for image in page.all("img")))
+    assert [link["href"] for link in page.all("link")] == ["data:,"]
+    outside = {anchor["href"] for anchor in page.all("a") if ":" in anchor["href"]}
+    assert outside == {"https://arxiv.org/abs/2206.06232"}
+
+
+def test_text_of_others_is_escaped_everywhere(site, page):
+    assert not page.all("b") or all(not attrs for attrs in page.all("b"))
+    assert not any(name.startswith("on") for _, attrs in page.elements for name in attrs)
+    assert " ".join(HOSTILE.split()) in " ".join(page.text.split())
+    assert '</figcaption><img src=x onerror="alert(1)">' in page.text
+    assert "<i>m/s</i>" in page.text and not page.all("i")
+    assert report_changes.embedded(site / "pages" / "report.html") == json.loads(
+        json.dumps(essence(collect(site / "runs")))
+    )
+
+
+def test_links_lead_to_the_executed_notebooks(site, page):
+    links = [unquote(a["href"]) for a in page.all("a") if a["href"].endswith(".html")]
+    assert len(links) == 9, "eight finished jobs and a failed one"
+    assert all((site / "pages" / link).is_file() for link in links)
+
+
+def test_failed_and_damaged_jobs_are_listed_with_their_reason(page):
+    assert "ZeroDivisionError: division by <zero>" in page.text and "1 / 0  # <script>" in page.text
+    assert "Traceback <most recent> call last" in page.text
+    assert "unified-sam/abcdefabcdef" in page.text and "1 folder unreadable" in page.text
+
+
+def test_tables_have_headers_and_drawings_have_words(page):
+    assert all(image["alt"] and "Plot" in image["alt"] for image in page.all("img"))
+    drawings = [svg for svg in page.all("svg") if svg.get("class") in ("forest", "chart")]
+    assert all(svg["role"] == "img" and "claimed" in svg["aria-label"] for svg in drawings)
+    assert len([svg for svg in drawings if svg["class"] == "forest"]) == 41  # one claim has two conditions
+    assert all(header.get("scope") in ("col", "row") for header in page.all("th"))
+
+
+def test_same_store_gives_the_same_bytes(site):
+    first = (site / "pages" / "report.html").read_bytes()
+    assert write_report(site / "runs", site / "pages" / "report.html").read_bytes() == first
+    assert [path.name for path in (site / "pages").iterdir()] == ["report.html"], "nothing half-written is left"
+
+
+def test_main_job_is_the_newest_one_at_the_defaults_of_the_laptop_preset(site):
+    paper = next(paper for paper in collect(site / "runs")["papers"] if paper["slug"] == "understanding-sam")
+    assert (paper["main"]["preset"], paper["main"]["parameters"]["rho"]) == ("laptop", 0.05)
+    assert [job["preset"] for job in paper["others"]] == ["smoke", "laptop", "laptop", "laptop", "laptop"]
+
+
+def test_without_cards_the_newest_laptop_job_is_the_main_one(site, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORKBENCH_PAPERS", str(tmp_path))
+    paper = next(paper for paper in collect(site / "runs")["papers"] if paper["slug"] == "understanding-sam")
+    assert (paper["title"], paper["main"]["parameters"]["rho"]) == ("understanding-sam", 0.5)
+
+
+def test_a_sweep_is_a_group_of_jobs_that_differ_in_one_parameter():
+    grid = [{"preset": "laptop", "parameters": {"rho": r, "n": n}} for r in (0.2, 0.1, 0.4) for n in (5, 10)]
+    found = sweeps([*grid, {"preset": "smoke", "parameters": {"rho": 0.3, "n": 5}}, dict(grid[0])])
+    shapes = [(one["name"], one["fixed"], [value for value, _ in one["points"]]) for one in found]
+    assert shapes == [
+        ("rho", {"n": 10}, [0.1, 0.2, 0.4]),
+        ("rho", {"n": 5}, [0.1, 0.2, 0.4]),
+        ("n", {"rho": 0.1}, [5, 10]),
+        ("n", {"rho": 0.2}, [5, 10]),
+        ("n", {"rho": 0.4}, [5, 10]),
+    ]
+
+
+def test_claims_are_drawn_over_the_swept_parameter(page):
+    labels = [svg["aria-label"] for svg in page.all("svg") if svg.get("class") == "chart"]
+    assert len(labels) == 17
+    label = next(label for label in labels if label.startswith("claimed ≥ 0.999; over rho: 0.02: 1.2"))
+    assert label.count(";") == 5 and "reproduced" in label and "contradicted" in label
+
+
+@pytest.mark.parametrize("values", [[0.0, 0.1, 1.0], ["gd", "s\"am<'>"], [[1, 2], [3]], [True, False], [1e-9, 1e9]])
+@pytest.mark.parametrize("ends", [(0.1, 0.5, 0.9), ("-inf", 0.5, "inf"), ("nan", "nan", "nan"), ("inf", "inf", "inf")])
+def test_charts_take_any_parameter_and_any_number(values, ends):
+    low, middle, high = ends
+    one = {"relation": "<=", "threshold": 0.8, "estimate": middle, "low": low, "high": high, "verdict": "reproduced"}
+    drawn = str(report_svg.sweep_chart("x<y", [(value, one) for value in values]))
+    numbers = re.findall(r' (?:y|x|y1|y2|height)="(-?[^"]+)"', drawn) + re.findall(
+        r"translate\(([^,]+),([^)]+)\)", drawn
+    )
+    flat = [part for match in numbers for part in (match if isinstance(match, tuple) else (match,))]
+    assert all(-1 <= float(part) <= 261 for part in flat) and "<'" not in drawn and "x<y" not in drawn
+
+
+def test_forest_puts_the_claimed_side_to_the_right():
+    def ends(**condition):
+        drawn = str(report_svg.forest_row({"verdict": "reproduced", **condition}))
+        return [float(x) for x in re.search(r'class="bar[^"]*" x1="([\d.]+)%" x2="([\d.]+)%"', drawn).groups()]
+
+    low, high = ends(relation="<=", threshold=0.8, estimate=0.6, low=0.5, high=0.79)
+    assert 50 < low < high < 97
+    low, high = ends(relation=">=", threshold=0.8, estimate=0.8, low=0.2, high=9.0)
+    assert 3 < low < 50 < high
+
+
+def test_comparing_with_an_older_report_shows_what_changed(site, tmp_path):
+    old = site / "pages" / "report.html"
+    assert "Nothing: same claims" in Page(write_report(site / "runs", tmp_path / "same.html", old)).text
+    changed = entries("unified-sam", 0.05)[:-1]
+    by_name = {claim["id"]: claim for claim in changed}
+    by_name["plateau"].update(verdict="contradicted")
+    by_name["plateau"]["conditions"][0].update(estimate=1.4, low=1.3, high=1.5, verdict="contradicted")
+    by_name["smooth"]["conditions"][0].update(threshold=2.0)
+    by_name["endpoints"]["conditions"][0].update(estimate=1e-14, low=1e-14, high=1e-14)
+    write_job(tmp_path / "runs", "unified-sam", claims=changed, ended="2026-04-01T08:00:00Z")
+    found = report_changes.changes(report_changes.embedded(old), essence(collect(tmp_path / "runs")))
+    assert [(one["claim"], one["before"], one["after"]) for one in found["verdicts"]] == [
+        ("plateau", "reproduced", "contradicted")
+    ]
+    assert [one["claim"] for one in found["moved"]] == ["plateau"], "rounding noise is no change"
+    assert [(one["claim"], one["before"], one["after"]) for one in found["regions"]] == [("smooth", "≤ 1", "≤ 2")]
+    assert [(one["paper"], one["claim"]) for one in found["removed"]] == [
+        ("eigenvalue-filtering", ""),
+        ("understanding-sam", ""),
+        ("unified-sam", "paper-scale"),
+    ]
+    text = Page(write_report(tmp_path / "runs", tmp_path / "changed.html", old)).text
+    assert "What changed" in text and "Claimed regions that were edited in the card" in text
+
+
+@pytest.mark.parametrize("content", ["", "<html>no report</html>", None])
+def test_comparing_with_something_else_is_refused(tmp_path, content):
+    other = tmp_path / "other.html"
+    if content is not None:
+        other.write_text(content)
+    with pytest.raises(ValueError, match=r"compare = .*other\.html"):
+        write_report(tmp_path / "runs", tmp_path / "report.html", other)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_an_empty_or_missing_store_gives_a_page_that_says_so(tmp_path):
+    assert "No finished job" in Page(write_report(tmp_path / "nowhere", tmp_path / "report.html")).text
+    with pytest.raises(ValueError, match="is a folder"):
+        write_report(tmp_path / "nowhere", tmp_path)
+
+
+def test_a_job_with_hardly_anything_in_it_is_shown(tmp_path):
+    sparse = [{"id": "a"}, {"id": "b", "verdict": "reproduced", "conditions": [{"estimate": 1.0}, "?"]}, 3]
+    folder = write_job(tmp_path / "runs", "p", claims=[])
+    (folder / "claims.json").write_text(json.dumps({"claims": sparse}))
+    (folder / "provenance.json").unlink()
+    (folder / "notebook.ipynb").write_text("{")
+    record = json.loads((folder / "job.json").read_text())
+    (folder / "job.json").write_text(json.dumps({**record, "files": {}}))
+    data = collect(tmp_path / "runs")
+    assert data["counts"] == {"reproduced": 1, "contradicted": 0, "inconclusive": 0, "not run": 1}
+    assert "not measured" not in data["unreadable"] and Page(write_report(tmp_path / "runs", tmp_path / "r.html")).text
+
+
+def test_figures_take_their_captions_from_the_headings_above(tmp_path):
+    (tmp_path / "n.ipynb").write_text(json.dumps(report_store.executed("p")))
+    found = report_figures.figures(tmp_path / "n.ipynb")
+    assert [figure.caption for figure in found] == ["Test loss against ρ", "Test loss against ρ (2)", "Spectra"]
+    assert all(figure.source.startswith("data:image/png;base64,iVBOR") for figure in found)
+    assert report_figures.plain(r"**Sharpness** $\lambda_{\max}$ of [a](b) `x_y`") == "Sharpness λ_max of a x_y"
+
+
+@pytest.mark.browser
+def test_page_fits_phone_and_desk_in_light_and_dark(site):
+    api = pytest.importorskip("playwright.sync_api")
+    chromium = Path("/usr/bin/chromium")
+    if not chromium.exists():
+        pytest.skip("Debian's chromium is not installed")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+    contrast = """() => {
+      const rgb = text => text.match(/[\\d.]+/g).slice(0, 3).map(Number);
+      const shine = c => { const [r, g, b] = rgb(c).map(v => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
+                           return .2126 * r + .7152 * g + .0722 * b; };
+      const behind = e => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor;
+                            if (!c.endsWith(', 0)') && c !== 'transparent') return c; } return 'rgb(255,255,255)'; };
+      return Math.min(...[...document.querySelectorAll('.badge, .count, .faint, .meta, a, code, p, td, th')].map(e => {
+        const [a, b] = [shine(getComputedStyle(e).color), shine(behind(e))].sort((x, y) => y - x);
+        return (a + .05) / (b + .05); })); }"""
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(chromium), args=flags)
+        for width in (390, 1280):
+            for scheme in ("light", "dark"):
+                tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+                trouble = []
+                tab.on("console", lambda message, said=trouble: said.append(message.text))
+                tab.on(
+                    "request", lambda request, said=trouble: request.url.startswith("http") and said.append(request.url)
+                )
+                tab.goto((site / "pages" / "report.html").as_uri())
+                assert tab.evaluate("document.documentElement.scrollWidth") <= width, "no sideways scrolling"
+                assert tab.evaluate(contrast) >= 4.5, f"text is hard to read in {scheme} colours"
+                assert tab.locator("svg.forest").first.bounding_box()["width"] > 250
+                assert not trouble
+                tab.close()
+        browser.close()
