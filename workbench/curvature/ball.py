@@ -13,7 +13,7 @@ from workbench.parameters import Parameters
 
 from .distributed import curvature_operator
 from .hessian import hessian_rows, require_dense, symmetrised
-from .per_sample import SampleLoss, _samples
+from .per_sample import SampleLoss, sample_problem
 from .products import Loss, flat_loss, flatten
 from .sharpness import Scaling, rescaled
 
@@ -69,11 +69,12 @@ def m_sharpness(
     zero starts in a seeded random direction. Runs under `torch.func.vmap`.
 
     Args:
-        sample_loss: `sample_loss(parameters, *sample) -> scalar`.
+        sample_loss: `sample_loss(parameters, *sample) -> scalar`, or an `empirical_loss`, which brings its data.
         data: tensors with a leading sample dimension n; m must divide n.
         chunk: groups treated at once (all by default).
     """
-    samples = _samples(data, 1)
+    sample_loss, data = sample_problem(sample_loss, data)
+    samples = data[0].shape[0]
     if m < 1 or samples % m:
         raise ValueError(f"m={m} must be at least 1 and divide the number of samples, n={samples}; drop some samples")
     _check_ascent(rho, steps, step_fraction)

@@ -1,4 +1,9 @@
-"""Gradients of single samples, and what their spread says."""
+"""Gradients of single samples, and what their spread says.
+
+Every function takes either `(sample_loss, parameters, *data)`, where `sample_loss(parameters, *sample) -> scalar` and each
+tensor in `data` has a leading sample dimension, or `(loss, parameters)` with an `empirical_loss`, which knows its data and
+whose layers make the norms cheaper. Weight decay belongs to no sample and is left out.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +17,10 @@ from torch import Tensor
 from workbench import memory
 from workbench.parameters import Parameters
 
+from .ghost import chunk_square_norms
 from .products import flat_loss, flatten
 from .spectrum import symmetric_eigenvalues
+from .structured import recognised
 
 SampleLoss = Callable[..., Tensor]
 
@@ -35,45 +42,43 @@ class GradientNoise(NamedTuple):
 
 
 def per_sample_gradients(
-    sample_loss: SampleLoss, parameters: Parameters, *data: Tensor, chunk: int = 64
+    loss: SampleLoss, parameters: Parameters, *data: Tensor, chunk: int = 64
 ) -> Float[Tensor, "sample parameter"]:
-    """The gradient of every sample's loss, as rows of one matrix.
+    """The gradient of every sample's loss, as rows of one matrix; columns follow `parameters.ravel`.
 
-    `sample_loss(parameters, *sample)` is the loss of one sample; each tensor in `data` has a leading sample dimension.
-    Columns follow `parameters.ravel`. Gradients are computed `chunk` samples at a time and written into one buffer.
-    Works inside `torch.func.vmap`.
+    Gradients are computed `chunk` samples at a time and written into one buffer. Runs under `torch.func.vmap`.
 
     Raises:
         ValueError: no data, different numbers of samples, or a loss that is not one number per sample.
         workbench.memory.OutOfBudget: the matrix does not fit; use `per_sample_gradient_norms` or fewer samples.
     """
-    samples = _samples(data, chunk)
-    flat, chunk_gradients = _chunked(sample_loss, parameters, data, chunk)
+    source = _Source(loss, parameters, data, chunk)
+    copies = 2 if source.transformed else 1
     memory.require(
-        samples * flat.numel() * flat.element_size() * (2 if _transformed(flat, *data) else 1),
-        f"The gradients of {samples:,} samples in {flat.numel():,} parameters",
+        copies * source.samples * source.flat.numel() * source.flat.element_size(),
+        f"The gradients of {source.samples:,} samples in {source.flat.numel():,} parameters",
         "Use per_sample_gradient_norms, fewer samples, or raise WORKBENCH_MEMORY (GiB).",
     )
-    if _transformed(flat, *data):
-        return torch.cat([chunk_gradients(start) for start in range(0, samples, chunk)])
-    buffer = flat.new_empty(samples, flat.numel())
-    for start in range(0, samples, chunk):
-        buffer[start : start + chunk] = chunk_gradients(start)
+    if source.transformed:
+        return torch.cat([source.gradients(start) for start in source.starts])
+    buffer = source.flat.new_empty(source.samples, source.flat.numel())
+    for start in source.starts:
+        buffer[start : start + chunk] = source.gradients(start)
     return buffer
 
 
 def per_sample_gradient_norms(
-    sample_loss: SampleLoss, parameters: Parameters, *data: Tensor, chunk: int = 64
+    loss: SampleLoss, parameters: Parameters, *data: Tensor, chunk: int = 64
 ) -> Float[Tensor, " sample"]:
-    """Euclidean norm of every sample's gradient, with at most `chunk` gradients in memory at once."""
-    samples = _samples(data, chunk)
-    _, chunk_gradients = _chunked(sample_loss, parameters, data, chunk)
-    squares = [chunk_gradients(start).square().sum(1) for start in range(0, samples, chunk)]
-    return torch.cat(squares).sqrt()
+    """Euclidean norm of every sample's gradient; nothing larger than `chunk` gradients is formed, for networks of affine
+    layers not even those ("ghost norms"). Runs under `torch.func.vmap`.
+    """
+    source = _Source(loss, parameters, data, chunk)
+    return torch.cat([source.square_norms(start) for start in source.starts]).sqrt()
 
 
 def gradient_covariance(
-    sample_loss: SampleLoss, parameters: Parameters, *data: Tensor, chunk: int = 64
+    loss: SampleLoss, parameters: Parameters, *data: Tensor, chunk: int = 64
 ) -> Float[Tensor, "parameter parameter"]:
     """Covariance matrix of the sample gradients (divisor n), exact.
 
@@ -87,32 +92,30 @@ def gradient_covariance(
         f"A dense {flat.numel():,} x {flat.numel():,} gradient covariance",
         "Use gradient_covariance_spectrum.",
     )
-    centred = _centred(per_sample_gradients(sample_loss, parameters, *data, chunk=chunk))
+    centred = _centred(per_sample_gradients(loss, parameters, *data, chunk=chunk))
     return centred.mT @ centred / centred.shape[0]
 
 
 def gradient_covariance_spectrum(
-    sample_loss: SampleLoss, parameters: Parameters, *data: Tensor, chunk: int = 64
+    loss: SampleLoss, parameters: Parameters, *data: Tensor, chunk: int = 64
 ) -> Float[Tensor, " eigenvalue"]:
     """The min(n, P) largest eigenvalues of the gradient covariance, ascending; the others are zero.
 
     Computed from the smaller of the [n, n] Gram matrix and the [P, P] covariance, whose non-zero spectra agree.
     """
-    centred = _centred(per_sample_gradients(sample_loss, parameters, *data, chunk=chunk))
+    centred = _centred(per_sample_gradients(loss, parameters, *data, chunk=chunk))
     samples, size = centred.shape
     gram = centred @ centred.mT if samples <= size else centred.mT @ centred
     return symmetric_eigenvalues(gram / samples).clamp(min=0)
 
 
-def gradient_signal_to_noise(
-    sample_loss: SampleLoss, parameters: Parameters, *data: Tensor, chunk: int = 64
-) -> GradientNoise:
+def gradient_signal_to_noise(loss: SampleLoss, parameters: Parameters, *data: Tensor, chunk: int = 64) -> GradientNoise:
     """Squared norm of the mean sample gradient against the trace of the covariance; nothing [n, P] is stored."""
-    samples = _samples(data, chunk)
-    flat, chunk_gradients = _chunked(sample_loss, parameters, data, chunk)
-    total, squares = torch.zeros_like(flat), torch.zeros_like(flat[0])
-    for start in range(0, samples, chunk):
-        gradients = chunk_gradients(start)
+    source = _Source(loss, parameters, data, chunk)
+    samples = source.samples
+    total, squares = torch.zeros_like(source.flat), torch.zeros_like(source.flat[0])
+    for start in source.starts:
+        gradients = source.gradients(start)
         total = total + gradients.sum(0)
         squares = squares + gradients.square().sum()
     mean_square = (total / samples).square().sum()
@@ -120,33 +123,56 @@ def gradient_signal_to_noise(
     return GradientNoise(mean_square, variance, mean_square / variance)
 
 
-def _samples(data: tuple[Tensor, ...], chunk: int) -> int:
+class _Source:
+    """Where the gradients of one call come from: a vmapped sample loss, and for norms a network's taps if it has them."""
+
+    def __init__(self, loss: SampleLoss, parameters: Parameters, data: tuple[Tensor, ...], chunk: int) -> None:
+        if chunk < 1:
+            raise ValueError(f"chunk={chunk}; choose how many samples to treat at once, at least 1")
+        network = recognised(loss)
+        self.network = network if network is not None and network.structure is not None else None
+        self.sample_loss, self.data = sample_problem(loss, data)
+        self.parameters, self.chunk = parameters, chunk
+        self.samples = self.data[0].shape[0]
+        self.starts = range(0, self.samples, chunk)
+        self.flat, self.unflatten = flatten(parameters)
+        # Under a torch.func transform nothing may be written into a plain buffer.
+        self.transformed = any(torch._C._functorch.is_functorch_wrapped_tensor(t) for t in (self.flat, *self.data))
+        if network is not None:
+            network.check(parameters)
+
+    def gradients(self, start: int) -> Tensor:
+        def one_gradient(*sample: Tensor) -> Tensor:
+            return torch.func.grad(flat_loss(lambda point: self.sample_loss(point, *sample), self.unflatten))(self.flat)
+
+        return torch.func.vmap(one_gradient)(*self._batch(start))
+
+    def square_norms(self, start: int) -> Tensor:
+        if self.network is None or not isinstance(self.parameters, dict):
+            return self.gradients(start).square().sum(1)
+        return chunk_square_norms(self.network, self.parameters, *self._batch(start))
+
+    def _batch(self, start: int) -> list[Tensor]:
+        return [tensor[start : start + self.chunk] for tensor in self.data]
+
+
+def sample_problem(loss: SampleLoss, data: tuple[Tensor, ...]) -> tuple[SampleLoss, tuple[Tensor, ...]]:
+    """The sample loss and its data, taken from an empirical loss where no data are given; checked."""
+    network = recognised(loss)
+    if network is not None:
+        if network.reduction is None:
+            raise ValueError(
+                "this loss couples its samples (or weighs them), so a sample has no gradient of its own; pass a "
+                "sample_loss(parameters, *sample) and the data instead"
+            )
+        loss, data = network.sample_loss, data or (network.inputs, network.targets)
     if not data:
         raise ValueError("no data: pass the tensors of samples after the parameters, e.g. *problem.data")
     sizes = [tensor.shape[0] if tensor.ndim else 0 for tensor in data]
     if len(set(sizes)) > 1 or sizes[0] == 0:
         raise ValueError(f"every data tensor needs the same leading number of samples >= 1, got {sizes}")
-    if chunk < 1:
-        raise ValueError(f"chunk={chunk}; choose how many samples to treat at once, at least 1")
-    return sizes[0]
-
-
-def _chunked(
-    sample_loss: SampleLoss, parameters: Parameters, data: tuple[Tensor, ...], chunk: int
-) -> tuple[Tensor, Callable[[int], Tensor]]:
-    flat, unflatten = flatten(parameters)
-
-    def one_gradient(*sample: Tensor) -> Tensor:
-        return torch.func.grad(flat_loss(lambda point: sample_loss(point, *sample), unflatten))(flat)
-
-    every = torch.func.vmap(one_gradient)
-    return flat, lambda start: every(*(tensor[start : start + chunk] for tensor in data))
+    return loss, data
 
 
 def _centred(gradients: Tensor) -> Tensor:
     return gradients - gradients.mean(0)
-
-
-def _transformed(*tensors: Tensor) -> bool:
-    """Whether a torch.func transform is active, under which nothing may be written into a plain buffer."""
-    return any(torch._C._functorch.is_functorch_wrapped_tensor(tensor) for tensor in tensors)
