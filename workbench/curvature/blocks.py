@@ -81,9 +81,10 @@ class Matrix:
     def _parts(self, index: int) -> list[tuple[int, slice, int]]:
         """(start, columns of the extended input, their number) of the layer's weight and of its bias."""
         count = self.layers[index].weight_columns
-        parts = [] if self.places.weights[index] is None else [(self.places.weights[index], slice(0, count), count)]
-        if self.places.biases[index] is not None:
-            parts.append((self.places.biases[index], slice(count, count + 1), 1))
+        weight, bias = self.places.weights[index], self.places.biases[index]
+        parts = [] if weight is None else [(weight, slice(0, count), count)]
+        if bias is not None:
+            parts.append((bias, slice(count, count + 1), 1))
         return parts
 
     def write_packed(self, index: int, packed: Tensor) -> None:

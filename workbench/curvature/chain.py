@@ -34,7 +34,7 @@ def chain_matrix(loss: EmpiricalLoss, parameters: dict[str, Tensor], kind: Kind)
 
 def samples_at_once(loss: EmpiricalLoss) -> int:
     """Samples per step, so that the largest temporary (a product of two layers' inputs or outputs) stays small."""
-    layers = loss.structure.layers
+    layers = loss.layers
     widest = max(max(layer.width, layer.columns) for layer in layers)
     return max(1, min(len(loss.inputs), _TEMPORARY_BYTES // (widest**2 * loss.inputs.dtype.itemsize)))
 
@@ -44,7 +44,7 @@ class _Sums:
 
     def __init__(self, loss: EmpiricalLoss, parameters: dict[str, Tensor], kind: Kind) -> None:
         self.loss, self.parameters, self.kind = loss, parameters, kind
-        self.layers = loss.structure.layers
+        self.layers = loss.layers
         self.packed: dict[int, Tensor] = {}
         self.products: dict[tuple[int, int], Tensor] = {}
         self.through_input: dict[tuple[int, int], Tensor] = {}

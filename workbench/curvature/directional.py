@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .blocks import Matrix, add
+from .products import pullback
 from .taps import Layer, run_with, tapped_loss
 
 if TYPE_CHECKING:
@@ -24,13 +25,13 @@ class TapProducts:
     """What directions [k, *tap] of the first layer considered do to it and the layers after it.
 
     `gradients` [sample, *tap] and `inputs` per layer; `gradient_changes` [k, sample, *tap] per layer (curvature times
-    direction); `input_changes` [k, sample, ...] for the layers after the first, None unless `kind` is the Hessian.
+    direction); `input_changes` [k, sample, ...] for the layers after the first, empty unless `kind` is the Hessian.
     """
 
     gradients: tuple[Tensor, ...]
     inputs: tuple[Tensor, ...]
     gradient_changes: tuple[Tensor, ...]
-    input_changes: tuple[Tensor, ...] | None
+    input_changes: tuple[Tensor, ...] = ()
 
 
 def tap_products(
@@ -57,7 +58,7 @@ def tap_products(
         # Per-sample gradients are those of the sum divided by the sample's share of it.
         along = torch.einsum("ns,ks->kn", gradients[0].flatten(1), directions.flatten(1)) / loss.share(1)
         changes = tuple(along.reshape(*along.shape, *[1] * (entry.ndim - 1)) * entry for entry in gradients)
-        return TapProducts(gradients, seen, changes, None)
+        return TapProducts(gradients, seen, changes)
 
     def everywhere(direction: Tensor) -> Tensor:
         return direction.expand_as(zeros[0])
@@ -65,7 +66,7 @@ def tap_products(
     if kind == "hessian":
         # Reverse over reverse for the symmetric part and a plain forward derivative for the inputs: many operations
         # (mse_loss among them) have no forward derivative of their backward.
-        _, pull_back = torch.func.vjp(lambda taps: torch.func.grad(evaluate, has_aux=True)(taps)[0][0], zeros)
+        _, pull_back = pullback(lambda taps: torch.func.grad(evaluate, has_aux=True)(taps)[0][0], zeros)
 
         def inputs_of(tap: Tensor) -> tuple[Tensor, ...]:
             return evaluate((tap, *zeros[1:]))[1][1:]
@@ -83,23 +84,23 @@ def tap_products(
             layers[first:], lambda: loss.outputs(parameters, inputs), lambda index, values: values + taps[index]
         )
 
-    outputs, pull = torch.func.vjp(outputs_of, zeros)
+    outputs, pull = pullback(outputs_of, zeros)
 
     def output_loss(outputs: Tensor) -> Tensor:
         return loss.loss_function(outputs, targets) * loss.share(len(inputs))
 
-    _, curve = torch.func.vjp(torch.func.grad(output_loss), outputs)
+    _, curve = pullback(torch.func.grad(output_loss), outputs)
 
     def gauss_newton(direction: Tensor):
         moved = torch.func.jvp(lambda tap: outputs_of((tap, *zeros[1:])), (zeros[0],), (everywhere(direction),))[1]
         return pull(curve(moved)[0])[0]
 
-    return TapProducts(gradients, seen, torch.func.vmap(gauss_newton)(directions), None)
+    return TapProducts(gradients, seen, torch.func.vmap(gauss_newton)(directions))
 
 
 def directional_matrix(loss: EmpiricalLoss, parameters: dict[str, Tensor], kind: Kind) -> Tensor:
     """The curvature matrix [parameter, parameter] without weight decay, for any structure."""
-    layers = loss.structure.layers
+    layers = loss.layers
     totals: dict[tuple[int, int], Tensor] = {}
     samples, block = _sizes(loss)
     for start in range(0, len(loss.inputs), samples):
@@ -117,7 +118,7 @@ def directional_matrix(loss: EmpiricalLoss, parameters: dict[str, Tensor], kind:
 
 def _add_column(totals, loss, parameters, inputs, targets, kind: Kind, first: int, positions: int) -> None:
     """Add what these samples contribute to the blocks of layer `first` with itself and with the later ones."""
-    layers = loss.structure.layers
+    layers = loss.layers
     layer = layers[first]
     held: list[Tensor] = []
     run_with(
@@ -150,7 +151,7 @@ def _add_column(totals, loss, parameters, inputs, targets, kind: Kind, first: in
 
 def _sizes(loss: EmpiricalLoss) -> tuple[int, list[int]]:
     """Samples per step and directions per product for each layer, from the size of what a direction changes."""
-    layers = loss.structure.layers
+    layers = loss.layers
     itemsize = loss.inputs.dtype.itemsize
     per_direction = [
         sum(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from workbench.parameters import inner
+
 from .products import Parameters
-from .taps import Structure, analyse
+from .taps import Layer, Structure, analyse
 
 _BATCH_NORMS = (nn.modules.batchnorm._BatchNorm,)
 _DROPOUTS = (nn.modules.dropout._DropoutNd,)
@@ -50,7 +52,9 @@ class EmpiricalLoss:
 
     def outputs(self, parameters: Parameters, inputs: Tensor | None = None) -> Tensor:
         """What the model predicts, [sample, ...]."""
-        return functional_call(self.model, parameters, (self.inputs if inputs is None else inputs,))
+        return functional_call(
+            self.model, cast("dict[str, Tensor]", parameters), (self.inputs if inputs is None else inputs,)
+        )
 
     def data_loss(self, parameters: Parameters, inputs: Tensor, targets: Tensor) -> Float[Tensor, ""]:
         """The loss on some of the data, without weight decay."""
@@ -59,7 +63,12 @@ class EmpiricalLoss:
     def penalty(self, parameters: Parameters) -> Tensor | float:
         if not self.weight_decay:
             return 0.0
-        return 0.5 * self.weight_decay * sum(entry.square().sum() for entry in parameters.values())
+        return 0.5 * self.weight_decay * inner(parameters, parameters)
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The affine layers of the structure; none where there is none."""
+        return self.structure.layers if self.structure else ()
 
     def share(self, samples: int) -> float:
         """What the loss of `samples` samples contributes to the whole: their fraction for a mean, 1 for a sum."""
@@ -193,21 +202,22 @@ def _reduction(loss: EmpiricalLoss, parameters: dict[str, Tensor]) -> Literal["m
     count = min(4, len(loss.inputs))
     few = loss.inputs[torch.linspace(0, len(loss.inputs) - 1, count).long().to(loss.inputs.device)]
     with torch.no_grad():
-        outputs = loss.outputs(parameters)
-        together = loss.outputs(parameters, few)
-        alone = torch.cat([loss.outputs(parameters, few[i : i + 1]) for i in range(count)])
-        if together.shape != alone.shape or len(together) != count or not together.is_floating_point():
-            return None
-        tolerance = torch.finfo(together.dtype).eps ** 0.5
-        if not known(((together - alone).abs() <= tolerance * (1 + together.abs().amax())).all()):
-            return None
-        noise = torch.rand(outputs.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-        outputs = outputs.double() + noise.to(outputs.device) * outputs.abs().amax().double().clamp_min(1.0)
-        targets = loss.targets.double() if loss.targets.is_floating_point() else loss.targets
         try:
+            outputs = loss.outputs(parameters)
+            together = loss.outputs(parameters, few)
+            alone = torch.cat([loss.outputs(parameters, few[i : i + 1]) for i in range(count)])
+            if together.shape != alone.shape or len(together) != count or not together.is_floating_point():
+                return None
+            tolerance = torch.finfo(together.dtype).eps ** 0.5
+            if not known(((together - alone).abs() <= tolerance * (1 + together.abs().amax())).all()):
+                return None
+            noise = torch.rand(outputs.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+            outputs = outputs.double() + noise.to(outputs.device) * outputs.abs().amax().double().clamp_min(1.0)
+            targets = loss.targets.double() if loss.targets.is_floating_point() else loss.targets
             whole = loss.loss_function(outputs, targets)
             parts = torch.func.vmap(lambda o, t: loss.loss_function(o[None], t[None]).reshape(()))(outputs, targets)
         except (RuntimeError, ValueError, TypeError):
+            # A model or loss function that refuses single samples or another precision does not split.
             return None
         for name, combined in (("mean", parts.mean()), ("sum", parts.sum())):
             if known((whole - combined).abs() <= 1e-9 * parts.abs().mean().clamp_min(1e-30)):

@@ -12,7 +12,7 @@ from torch.nn import functional
 from .directional import Kind
 from .empirical import EmpiricalLoss
 from .hessian import hessian, require_dense
-from .products import Loss, Parameters, flatten
+from .products import Loss, Parameters, flatten, pullback
 from .structured import recognised, structured_matrix
 
 _BLOCK_BYTES = 64 * 2**20
@@ -127,12 +127,11 @@ def _from_gradients(loss: EmpiricalLoss, parameters: Parameters) -> Tensor:
     def gradient(sample: Tensor, target: Tensor) -> Tensor:
         return torch.func.grad(lambda vector: loss.sample_loss(unflatten(vector), sample, target))(flat)
 
-    total, samples = None, len(loss.inputs)
+    total, samples = flat.new_zeros(flat.numel(), flat.numel()), len(loss.inputs)
     step = max(1, _BLOCK_BYTES // (flat.numel() * flat.dtype.itemsize))
     for start in range(0, samples, step):
         rows = torch.func.vmap(gradient)(loss.inputs[start : start + step], loss.targets[start : start + step])
-        term = rows.mT @ rows
-        total = term if total is None else total + term
+        total = total + rows.mT @ rows
     return total * loss.share(1)
 
 
@@ -143,8 +142,8 @@ def _from_jacobian(loss: EmpiricalLoss, parameters: Parameters) -> Tensor:
     def outputs_of(vector: Tensor) -> Tensor:
         return loss.outputs(unflatten(vector))
 
-    outputs, pull = torch.func.vjp(outputs_of, flat)
-    _, curve = torch.func.vjp(torch.func.grad(lambda outputs: loss.loss_function(outputs, loss.targets)), outputs)
+    outputs, pull = pullback(outputs_of, flat)
+    _, curve = pullback(torch.func.grad(lambda outputs: loss.loss_function(outputs, loss.targets)), outputs)
 
     def row(direction: Tensor) -> Tensor:
         moved = torch.func.jvp(outputs_of, (flat,), (direction,))[1]

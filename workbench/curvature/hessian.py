@@ -95,8 +95,8 @@ class _Traffic(TorchDispatchMode):
         super().__init__()
         self.bytes = 0
 
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        result = function(*args, **(kwargs or {}))
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
         for entry in result if isinstance(result, (tuple, list)) else (result,):
             if isinstance(entry, Tensor):
                 self.bytes += entry.numel() * entry.element_size()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -46,6 +47,12 @@ def flat_loss(loss: Loss, unflatten: Callable[[Tensor], Parameters]) -> Callable
     return evaluate
 
 
+def pullback(function: Callable, *points: Any) -> tuple[Any, Callable]:
+    """The value of `function` and the map that pulls vectors back through it (`torch.func.vjp`)."""
+    value, pull = torch.func.vjp(function, *points)  # pyrefly: ignore[bad-unpacking]
+    return value, pull
+
+
 @dataclass(frozen=True)
 class HVPOperator:
     """The Hessian of a loss at one point, as a map on vectors.
@@ -55,7 +62,7 @@ class HVPOperator:
     symmetric, so pulling back through the gradient equals pushing forward).
     """
 
-    pullback: Callable[[Tensor], Tensor]
+    product: Callable[[Tensor], Tensor]
     gradient: Float[Tensor, " parameter"]
     size: int
     dtype: torch.dtype
@@ -67,8 +74,8 @@ class HVPOperator:
         if vectors.dtype != self.dtype:
             raise ValueError(f"vector has dtype {vectors.dtype}, the parameters {self.dtype}; convert with .to(...)")
         if vectors.ndim == 1:
-            return self.pullback(vectors)
-        return torch.func.vmap(self.pullback)(vectors)
+            return self.product(vectors)
+        return torch.func.vmap(self.product)(vectors)
 
     def __iter__(self):
         """Unpacks as `matvec, P, dtype, device = hvp_operator(...)`."""
@@ -81,8 +88,8 @@ def hvp_operator(loss: Loss, parameters: Parameters) -> HVPOperator:
     Usable inside `torch.func.vmap`, as long as the operator does not leave it.
     """
     flat, unflatten = flatten(parameters)
-    gradient, pullback = torch.func.vjp(torch.func.grad(flat_loss(loss, unflatten)), flat)
-    return HVPOperator(lambda vector: pullback(vector)[0], gradient, flat.numel(), flat.dtype, flat.device)
+    gradient, pull = pullback(torch.func.grad(flat_loss(loss, unflatten)), flat)
+    return HVPOperator(lambda vector: pull(vector)[0], gradient, flat.numel(), flat.dtype, flat.device)
 
 
 def hessian_vector_product(loss: Loss, parameters: Parameters, vector: Parameters) -> Parameters:

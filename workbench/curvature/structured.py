@@ -44,7 +44,7 @@ def _pays(loss: EmpiricalLoss, parameters: dict[str, Tensor]) -> bool:
 
     A product costs about six forward passes, a direction about four of them and the assembly of its blocks.
     """
-    layers = loss.structure.layers
+    layers = loss.layers
     forward = [2 * layer.positions * layer.width * layer.module.weight[0].numel() for layer in layers]
     products = 6 * sum(forward) * sum(entry.numel() for entry in parameters.values())
     taps = 0

@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from .products import pullback
 
 if TYPE_CHECKING:
     from .empirical import EmpiricalLoss
@@ -58,7 +60,8 @@ class Layer:
         module = self.module
         if not isinstance(module, nn.Conv2d):
             return values.reshape(values.shape[0], self.positions, -1)
-        patches = functional.unfold(values, module.kernel_size, module.dilation, module.padding, module.stride)
+        padding = cast("tuple[int, ...]", module.padding)
+        patches = functional.unfold(values, module.kernel_size, module.dilation, padding, module.stride)
         return patches.mT
 
     def extended(self, values: Tensor, one: float = 1.0) -> Tensor:
@@ -227,7 +230,7 @@ def _cut(loss: EmpiricalLoss, layers: tuple[Layer, ...], parameters, inputs, tar
         )
         return value, tuple(seen)
 
-    (value, seen), pull = torch.func.vjp(pieces, parameters, shifted)
+    (value, seen), pull = pullback(pieces, parameters, shifted)
     if not torch.isfinite(value):
         return None
 
