@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
 import math
@@ -54,15 +55,14 @@ def sweep(
     _refuse_bad_call(function, grid, static, chunk_size)
     fixed = [name for name, values in grid.items() if name in static or not _numeric(values)]
     moving = [name for name in grid if name not in fixed]
-    points = _points({name: grid[name] for name in moving})
-    shape = tuple(len(grid[name]) for name in moving)
-    total = math.prod(len(grid[name]) for name in fixed)
+    total = _count({name: grid[name] for name in fixed})
     bar = tqdm(total=total, delay=2, leave=False, disable=not progress or total == 1, desc="static points")
     parts: list[xr.Dataset] = []
     for choice in itertools.product(*(grid[name] for name in fixed)):
         chosen = dict(zip(fixed, choice, strict=True))
-        values = _evaluate(function, chosen, points, math.prod(shape), chunk_size, memory, progress)
-        parts.append(_dataset(values, {name: grid[name] for name in moving}, shape))
+        partial = functools.partial(function, **chosen)
+        values = _evaluate(partial, {name: grid[name] for name in moving}, chunk_size, memory, progress)
+        parts.append(_dataset(values, grid, moving))
         bar.update()
     bar.close()
     return _assemble(parts, {name: grid[name] for name in fixed}, list(grid))
@@ -107,16 +107,16 @@ def _refuse_bad_call(function: Callable, grid: Axes, static: Sequence[str], chun
         raise ValueError(f"chunk_size must be an int >= 1 or None, got {chunk_size!r}")
 
 
+def _dtype(values: Sequence[Any]) -> torch.dtype:
+    return torch.int64 if all(isinstance(value, (int, np.integer)) for value in values) else torch.float64
+
+
 def _points(grid: Axes) -> dict[str, Tensor]:
     """Every point of the grid, flattened: one tensor per axis."""
     meshes = np.meshgrid(*grid.values(), indexing="ij")
     return {
         name: torch.tensor(mesh.reshape(-1), dtype=_dtype(grid[name])) for name, mesh in zip(grid, meshes, strict=True)
     }
-
-
-def _dtype(values: Sequence[Any]) -> torch.dtype:
-    return torch.int64 if all(isinstance(value, (int, np.integer)) for value in values) else torch.float64
 
 
 class _Labels:
@@ -140,21 +140,19 @@ class _Labels:
 
 def _evaluate(
     function: Callable[..., Mapping[str, Any]],
-    chosen: Mapping[str, Any],
-    points: dict[str, Tensor],
-    n_points: int,
+    grid: Axes,
     chunk_size: int | None,
     memory: float | None,
     progress: bool,
 ) -> dict[str, Labelled]:
-    """All points, chunk by chunk; a chunk that does not fit is started again, smaller."""
+    """All points of a numeric grid, chunk by chunk. Values get the dimensions of the grid in front, seed first."""
     labels = _Labels()
 
-    def one(point: dict[str, Tensor]) -> dict[str, Tensor]:
+    def one(**point: Tensor) -> dict[str, Tensor]:
         found: list[Tensor] = []
         token = _divergences.set(found)
         try:
-            values = function(**chosen, **point)
+            values = function(**point)
         finally:
             _divergences.reset(token)
         if not isinstance(values, Mapping):
@@ -162,30 +160,78 @@ def _evaluate(
         stripped = labels.strip(values)
         return {**stripped, **{name: v for name, v in _divergence(found, stripped).items() if name not in stripped}}
 
-    if not points:
-        return {name: labels.of.get(name, label(v, name)).with_value(v) for name, v in one({}).items()}
-    size, done, pieces = min(chunk_size or n_points, n_points), 0, []
-    bar = tqdm(total=n_points, delay=2, leave=False, disable=not progress or size == n_points, desc="runs")
-    while done < n_points:
-        size = min(size, n_points - done)
-        chunk = {name: column[done : done + size] for name, column in points.items()}
+    if not grid:
+        return {name: labels.of.get(name, label(v, name)).with_value(v) for name, v in one().items()}
+    outer, inner = _split(grid)
+    limit = memory if memory is not None else memory_budget.budget()
+    size = chunk_size or _count(outer) * _count(inner)
+    while True:
         try:
-            with memory_budget.sharing(size, memory):
-                pieces.append(torch.func.vmap(one)(chunk))
+            joined = _chunks(one, _points(outer), _points(inner), size, limit, progress)
+            break
         except memory_budget.ChunkTooLarge as too_large:
             size = min(too_large.runs, size - 1)
-            continue
-        done += size
-        bar.update(size)
+    dims, shape = (*outer, *inner), tuple(len(values) for values in (*outer.values(), *inner.values()))
+    named = {}
+    for name, value in joined.items():
+        known = labels.of.get(name) or Labelled(value[0, 0], tuple(f"{name}_{i}" for i in range(value.dim() - 2)))
+        shaped = value.reshape(*shape, *value.shape[2:])
+        named[name] = Labelled(shaped, (*dims, *known.dims), known.coords, known.unit, known.long_name)
+    return named
+
+
+def _split(grid: Axes) -> tuple[Axes, Axes]:
+    """Seeds outside, the rest inside: what depends on the seed alone (data, minibatches) is then made once per seed, and
+    shared by the inner vmap as matrices instead of copies.
+    """
+    if len(grid) > 1 and "seed" in grid:
+        return {"seed": grid["seed"]}, {name: values for name, values in grid.items() if name != "seed"}
+    return {}, grid
+
+
+def _count(grid: Axes) -> int:
+    return math.prod(len(values) for values in grid.values())
+
+
+def _chunks(
+    one: Callable[..., dict[str, Tensor]],
+    outer: dict[str, Tensor],
+    inner: dict[str, Tensor],
+    size: int,
+    limit: float,
+    progress: bool,
+) -> dict[str, Tensor]:
+    """Evaluate [outer, inner] points, at most `size` at once. Values have the leading dimensions outer, inner."""
+    n_outer = len(next(iter(outer.values()))) if outer else 1
+    n_inner = len(next(iter(inner.values())))
+    columns = min(n_inner, size)
+    rows = max(1, min(n_outer, size // n_inner))
+    bar = tqdm(
+        total=n_outer * n_inner, delay=2, leave=False, disable=not progress or size >= n_outer * n_inner, desc="runs"
+    )
+    stripes = []
+    for i in range(0, n_outer, rows):
+        row = {name: values[i : i + rows] for name, values in outer.items()}
+        pieces = []
+        for j in range(0, n_inner, columns):
+            column = {name: values[j : j + columns] for name, values in inner.items()}
+            with memory_budget.sharing(rows * columns, limit):
+                pieces.append(_vmapped(one, row, column))
+            bar.update(rows * columns)
+        stripes.append({name: torch.cat([piece[name] for piece in pieces], 1) for name in pieces[0]})
     bar.close()
-    joined = {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
-    return {name: _with_axis(labels.of.get(name), value) for name, value in joined.items()}
+    return {name: torch.cat([stripe[name] for stripe in stripes]) for name in stripes[0]}
 
 
-def _with_axis(labelled: Labelled | None, value: Tensor) -> Labelled:
-    if labelled is None:
-        return Labelled(value, ("point",))
-    return Labelled(value, ("point", *labelled.dims), labelled.coords, labelled.unit, labelled.long_name)
+def _vmapped(
+    one: Callable[..., dict[str, Tensor]], row: dict[str, Tensor], column: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    def over_columns(row_point: dict[str, Tensor]) -> dict[str, Tensor]:
+        return torch.func.vmap(lambda column_point: one(**row_point, **column_point))(column)
+
+    if row:
+        return torch.func.vmap(over_columns)(row)
+    return {name: value[None] for name, value in over_columns({}).items()}
 
 
 def _divergence(found: list[Tensor], values: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -198,14 +244,11 @@ def _divergence(found: list[Tensor], values: Mapping[str, Tensor]) -> dict[str, 
     return {"diverged": torch.stack(numbers).any()} if numbers else {}
 
 
-def _dataset(values: Mapping[str, Labelled], grid: Axes, shape: tuple[int, ...]) -> xr.Dataset:
-    variables = {}
-    for name, labelled in values.items():
-        inner_dims = labelled.dims[1:] if grid else labelled.dims
-        inner_shape = labelled.value.shape[1:] if grid else labelled.value.shape
-        array = labelled.value.detach().cpu().numpy().reshape((*shape, *inner_shape))
-        coords = {**grid, **labelled.coords}
-        variables[name] = data_array(array, (*grid, *inner_dims), coords, labelled.unit, labelled.long_name)
+def _dataset(values: Mapping[str, Labelled], grid: Axes, moving: Sequence[str]) -> xr.Dataset:
+    coords = {name: grid[name] for name in moving}
+    variables = {
+        name: data_array(v.value, v.dims, {**coords, **v.coords}, v.unit, v.long_name) for name, v in values.items()
+    }
     dataset = xr.Dataset(variables)
     if "diverged" in dataset:
         dataset["diverged"].attrs["long_name"] = "run diverged"
