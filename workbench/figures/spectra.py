@@ -63,7 +63,7 @@ def spectrum_strip(
                 position,
                 marker if outside[top] else "o",
                 color=colour if outside[top] else PALETTE[0],
-                markersize=7,
+                markersize=9 if outside[top] else 7,
                 markeredgecolor="white",
                 clip_on=False,
                 zorder=4,
