@@ -14,6 +14,9 @@ import xarray as xr
 from scipy import stats
 
 from workbench import figures
+from workbench.claims.judgement import judge
+from workbench.claims.schema import Claim, Condition
+from workbench.claims.verdict import Verdict
 
 
 @pytest.fixture
@@ -178,6 +181,17 @@ def test_forest_draws_the_claimed_side_to_the_right(ax):
     markers = {line.get_marker() for line in ax.lines}
     assert {figures.VERDICTS["reproduced"][1], figures.VERDICTS["contradicted"][1]} <= markers
     assert [text.get_text() for text in ax.texts] == ["not run"]
+
+
+def test_forest_takes_a_cards_verdicts(ax):
+    condition = Condition(quantity="loss ratio", statistic="ratio", relation="<=", threshold=0.8)
+    measured = Claim(id="gain", statement="s", source="Fig. 1", origin="printed", paper=0.7, condition=[condition])
+    missing = measured.model_copy(update={"id": "missing"})
+    verdict = Verdict(measured, (judge(condition, [0.5, 0.55, 0.6, 0.52, 0.51, 0.58]),))
+    figures.forest(ax, {"gain": verdict, "missing": Verdict(missing)})
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["gain", "missing"]
+    drawn = [line.get_xdata() for line in ax.lines if line.get_marker() == figures.VERDICTS["reproduced"][1]]
+    assert len(drawn) == 1 and drawn[0][0] > 0
 
 
 def test_the_same_data_give_the_same_png_of_the_promised_size():

@@ -19,7 +19,7 @@ def forest(ax: Axes, claims: Iterable | Mapping, *, values: bool = True) -> Axes
     and by marker; a claim that was not measured keeps its row. Make the axes about 0.3 inches tall per row.
 
     Args:
-        claims: verdicts, or a list of entries of a claims.json, or its whole content.
+        claims: verdicts (a list, or `card.verdicts`), or entries of a claims.json, or its whole content.
         values: write estimate, interval and what is claimed beside each row.
     """
     rows = _rows(claims)
@@ -51,7 +51,7 @@ def _beside(condition: Mapping) -> str:
 
 def _rows(claims) -> list[tuple[str, Mapping]]:
     if isinstance(claims, Mapping):
-        claims = claims.get("claims", [claims])
+        claims = claims["claims"] if "claims" in claims else [claims] if "id" in claims else list(claims.values())
     rows: list[tuple[str, Mapping]] = []
     for claim in claims:
         claim = claim if isinstance(claim, Mapping) else record(claim)
