@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -13,22 +14,24 @@ from workbench.draws import Seed
 from workbench.parameters import Parameters, norm
 
 Batch = tuple[Tensor, ...]
+P = TypeVar("P", bound=Parameters)
+"""What a problem's parameters are: `Tensor` or `dict[str, Tensor]`."""
 
 
 @dataclass(frozen=True)
 class Measure:
     """A quantity of the parameters that runs can record by name."""
 
-    function: Callable[[Parameters], Tensor]
+    function: Callable[[Any], Tensor]
     long_name: str
     unit: str = ""
 
-    def __call__(self, parameters: Parameters) -> Tensor:
+    def __call__(self, parameters: Any) -> Tensor:
         return self.function(parameters)
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
+class Problem(Generic[P]):
     """Base of all problems. A subclass keeps its tensors in dataclass fields and defines `initial` and either `loss`, or
     `sample_loss` and `data` (the loss is then the mean over the samples).
 
@@ -45,24 +48,24 @@ class Problem:
         """Number of samples, 0 for a problem without any."""
         return self.data[0].shape[0] if self.data else 0
 
-    def initial(self, seed: Seed) -> Parameters:
+    def initial(self, seed: Seed) -> P:
         """Random initial parameters."""
         raise NotImplementedError(f"{type(self).__name__} has no initialiser; pass start= to run")
 
-    def sample_loss(self, parameters: Parameters, *sample: Tensor) -> Float[Tensor, ""]:
+    def sample_loss(self, parameters: P, *sample: Tensor) -> Float[Tensor, ""]:
         """The loss of one sample."""
         raise ValueError(f"{type(self).__name__} has no samples; leave out batch_size")
 
-    def batch_loss(self, parameters: Parameters, batch: Batch) -> Float[Tensor, ""]:
+    def batch_loss(self, parameters: P, batch: Batch) -> Float[Tensor, ""]:
         """Mean of `sample_loss` over a batch (tensors with leading dimension sample)."""
         in_dims = (None, *(0 for _ in batch))
         return torch.func.vmap(self.sample_loss, in_dims)(parameters, *batch).mean()
 
-    def loss(self, parameters: Parameters) -> Float[Tensor, ""]:
+    def loss(self, parameters: P) -> Float[Tensor, ""]:
         """The loss over all samples."""
         return self.batch_loss(parameters, self.data)
 
-    def gradient(self, parameters: Parameters, batch: Batch | None = None) -> Parameters:
+    def gradient(self, parameters: P, batch: Batch | None = None) -> P:
         """Gradient of `loss`, or of `batch_loss` where a batch is given."""
         if batch is None:
             return torch.func.grad(self.loss)(parameters)

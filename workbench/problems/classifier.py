@@ -36,7 +36,7 @@ class DataSet(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Classifier(Problem):
+class Classifier(Problem[dict[str, Tensor]]):
     """A network, its data and its loss; parameters are a dict of tensors. `classifier` builds it.
 
     Targets are [sample, output]: one-hot rows for classes, the numbers themselves for regression. The loss is the mean
@@ -243,7 +243,7 @@ def _encoded(
     if targets.is_floating_point():
         return (targets[:, None] if targets.dim() == 1 else targets).to(dtype)
     assert n_classes is not None
-    bounds = (concrete(targets.min()), concrete(targets.max())) if len(targets) else (0, 0)
-    if None not in bounds and not 0 <= bounds[0] <= bounds[1] < n_classes:
-        raise ValueError(f"targets must be classes in 0..{n_classes - 1}, got {bounds[0]:.0f} to {bounds[1]:.0f}")
+    low, high = (concrete(targets.min()), concrete(targets.max())) if len(targets) else (0, 0)
+    if low is not None and high is not None and not 0 <= low <= high < n_classes:
+        raise ValueError(f"targets must be classes in 0..{n_classes - 1}, got {low:.0f} to {high:.0f}")
     return (targets[:, None] == torch.arange(n_classes, device=targets.device)).to(dtype)

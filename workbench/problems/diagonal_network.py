@@ -23,7 +23,7 @@ Parametrisation = Literal["squares", "product"]
 
 
 @dataclass(frozen=True, eq=False)
-class DiagonalNetwork(Problem):
+class DiagonalNetwork(Problem[Tensor]):
     """What the two parametrisations share. Parameters are one [2, feature] tensor; residuals are r_i = <beta, x_i> - y_i.
 
     `alpha` > 0 (a number or one per feature) is the initialisation's scale: w+ = w- = alpha, that is u = 2 alpha, v = 0.
@@ -180,11 +180,9 @@ def diagonal_network(
     Raises ValueError when alpha is not positive or its length or the parametrisation's name is wrong.
     """
     require_positive("alpha", alpha)
-    if isinstance(data, SparseRegression):
-        tensors = (data.inputs, data.targets, alpha, data.test_inputs, data.test_targets)
-    else:
-        tensors = (*data, alpha)
-    inputs, targets = tensors[:2]
+    sparse = isinstance(data, SparseRegression)
+    inputs, targets = (data.inputs, data.targets) if sparse else data
+    test_inputs, test_targets = (data.test_inputs, data.test_targets) if sparse else (None, None)
     if inputs.dim() != 2 or targets.shape != inputs.shape[:1]:
         raise ValueError(
             f"data must be inputs [sample, feature] and targets [sample], got shapes {tuple(inputs.shape)} "
@@ -198,7 +196,8 @@ def diagonal_network(
         raise ValueError(
             f"parametrisation must be one of {', '.join(get_args(Parametrisation))}, got {parametrisation!r}"
         )
-    return (SquaresNetwork if parametrisation == "squares" else ProductNetwork)(*tensors)
+    network = SquaresNetwork if parametrisation == "squares" else ProductNetwork
+    return network(inputs, targets, alpha, test_inputs, test_targets)
 
 
 # One sample a group (1-SAM) would make a batch of 1 x d matrices, on which matrix products are slower than sums.

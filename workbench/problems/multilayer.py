@@ -72,7 +72,7 @@ class Multilayer:
         values, layers = self.initial(0, "lecun", like.dtype), []
         for index, (fan_in, fan_out) in enumerate(self.layers):
             linear = copy.deepcopy(_LINEAR)
-            linear.in_features, linear.out_features = fan_in, fan_out
+            vars(linear).update(in_features=fan_in, out_features=fan_out)
             linear.weight = nn.Parameter(values[f"{2 * index}.weight"].to(like.device))
             linear.bias = nn.Parameter(values[f"{2 * index}.bias"].to(like.device))
             layers += [linear, MODULES[self.activation]()]

@@ -16,7 +16,7 @@ from workbench.problems.checks import require_count, require_positive
 
 
 @dataclass(frozen=True, eq=False)
-class NoisySines(Problem):
+class NoisySines(Problem[Tensor]):
     """l_i(w) = sum_j [w_j^2/2 + sin(w_j)^2] + <xi_i, w>, with noise vectors xi_i that sum to zero (arXiv:2206.06232).
 
     Constants, exact: gradient noise E|grad l_i - grad L|^2 = mean |xi_i|^2 everywhere; every l_i is smooth with constant

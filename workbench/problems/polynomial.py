@@ -17,7 +17,7 @@ from workbench.problems.quadratic import quadratic
 
 
 @dataclass(frozen=True, eq=False)
-class CriticalPoint(Problem):
+class CriticalPoint(Problem[Tensor]):
     """f(x) = 1/2 H[x, x] + 1/6 C[x, x, x] + 1/24 D[x, x, x, x], with a critical point at the origin.
 
     C and D are symmetric in all their indices; starts are 1e-3 N(0, I).

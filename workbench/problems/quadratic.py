@@ -15,7 +15,7 @@ from workbench.problems.base import Batch, Measure, Problem
 
 
 @dataclass(frozen=True, eq=False)
-class Quadratic(Problem):
+class Quadratic(Problem[Tensor]):
     """f(x) = 1/2 (x - x*)^T H (x - x*), with H = Q diag(spectrum) Q^T; saddles (negative eigenvalues) are allowed."""
 
     matrix: Float[Tensor, "parameter parameter"]

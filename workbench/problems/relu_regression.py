@@ -16,7 +16,7 @@ from workbench.problems.checks import require_count
 
 
 @dataclass(frozen=True, eq=False)
-class ReLURegression(Problem):
+class ReLURegression(Problem[Tensor]):
     """f(x) = sum_k a_k relu(w_k x + b_k), parameters [3, width] = (w, b, a), loss 1/2 sum_i (f(x_i) - y_i)^2.
 
     The loss is a sum over the points: a minibatch's loss is rescaled to estimate it. Starts: w = +-2.5 (fair coins),

@@ -17,7 +17,7 @@ from workbench.problems.checks import require_positive
 
 
 @dataclass(frozen=True, eq=False)
-class ScalarFactorisation(Problem):
+class ScalarFactorisation(Problem[Tensor]):
     """f(u, v) = 1/2 (u v - 1)^2, parameters (u, v).
 
     The minima are the hyperbola u v = 1, with Hessian eigenvalues 0 and u^2 + v^2 >= 2; the origin is a strict saddle with
@@ -63,7 +63,7 @@ class ScalarFactorisation(Problem):
 
 
 @dataclass(frozen=True, eq=False)
-class TwoBasins(Problem):
+class TwoBasins(Problem[Tensor]):
     """The quartic with f'(x) = k x (x - 1)(x + w) and f(0) = 0; the parameter is a 0-dim tensor x.
 
     Minima at 1 (curvature k(1 + w)) and at -w (curvature k w (1 + w)), a maximum at 0 (curvature -k w). For w > 1 the
