@@ -47,6 +47,23 @@ def test_weight_decay_is_in_the_loss_but_not_in_the_measured_loss(toy):
     torch.testing.assert_close(gradient, 0.3 * ravel(parameters))
 
 
+@pytest.mark.parametrize("loss", ["squared", "cross_entropy"])
+@pytest.mark.parametrize("activation", ["tanh", "relu", "softplus", "gelu", "sigmoid", "identity"])
+def test_backpropagation_is_the_derivative_of_the_loss(toy, activation, loss):
+    problem = classifier(toy, [5, 4], activation, loss, n_classes=3, weight_decay=0.2, init=0.7)
+    parameters = problem.initial(4)
+    expected = torch.func.grad(problem.loss)(parameters)
+    torch.testing.assert_close(problem.gradient(parameters), expected, rtol=1e-11, atol=1e-13)
+    batch = tuple(tensor[2:5] for tensor in problem.data)
+    expected = torch.func.grad(problem.batch_loss)(parameters, batch)
+    torch.testing.assert_close(problem.gradient(parameters, batch), expected, rtol=1e-11, atol=1e-13)
+
+    def along(gradient):
+        return torch.func.grad(lambda point: wb.parameters.inner(gradient(point), parameters))(parameters)
+
+    torch.testing.assert_close(along(problem.gradient), along(torch.func.grad(problem.loss)), rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize(("init", "scale"), [("lecun", 1.0), ("he", 2.0)])
 def test_initial_weights_have_the_variance_of_their_scheme(init, scale):
     inputs = torch.zeros(2, 200, dtype=torch.float64)

@@ -115,6 +115,21 @@ class Classifier(Problem[dict[str, Tensor]]):
             return loss
         return loss + 0.5 * self.weight_decay * inner(parameters, parameters)
 
+    def gradient(self, parameters: dict[str, Tensor], batch: Batch | None = None) -> dict[str, Tensor]:
+        if not isinstance(self.network, Multilayer):
+            return super().gradient(parameters, batch)
+        inputs, targets = self.data if batch is None else batch
+
+        def slope(outputs: Tensor) -> Tensor:
+            # One-hot targets sum to one, which makes softmax minus target the derivative of the cross-entropy.
+            predicted = outputs if self.loss_name == "squared" else torch.softmax(outputs, -1)
+            return (predicted - targets) / inputs.shape[0]
+
+        gradient = self.network.gradient(parameters, inputs, slope)
+        if isinstance(self.weight_decay, (int, float)) and self.weight_decay == 0:
+            return gradient
+        return {name: value + self.weight_decay * parameters[name] for name, value in gradient.items()}
+
     @property
     def measures(self) -> Mapping[str, Measure]:
         parts = {"train": ("training", self.data), "test": ("test", (self.test_inputs, self.test_targets))}

@@ -26,6 +26,18 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,
     "identity": lambda preactivation: preactivation,
 }
+# From an activation's argument and value. Written out, a gradient takes a third of the time of tape and vmap together.
+DERIVATIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "tanh": lambda argument, value: 1 - value * value,
+    "relu": lambda argument, value: (value > 0).to(value.dtype),
+    "softplus": lambda argument, value: torch.sigmoid(argument),
+    "gelu": lambda argument, value: (
+        0.5 * (1 + torch.erf(argument / math.sqrt(2)))
+        + argument * torch.exp(-0.5 * argument**2) / math.sqrt(2 * math.pi)
+    ),
+    "sigmoid": lambda argument, value: value * (1 - value),
+    "identity": lambda argument, value: torch.ones_like(value),
+}
 MODULES: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
     "relu": nn.ReLU,
@@ -103,6 +115,26 @@ class Multilayer:
             hidden = hidden @ parameters[f"{2 * index}.weight"].mT + parameters[f"{2 * index}.bias"]
             hidden = hidden if index == last else activate(hidden)
         return hidden
+
+    def gradient(
+        self,
+        parameters: dict[str, Tensor],
+        inputs: Float[Tensor, "sample feature"],
+        slope: Callable[[Float[Tensor, "sample output"]], Float[Tensor, "sample output"]],
+    ) -> dict[str, Tensor]:
+        """The gradient by backpropagation; `slope` gives the loss's derivative with respect to the outputs."""
+        activate, derivative = ACTIVATIONS[self.activation], DERIVATIVES[self.activation]
+        last, values, arguments = len(self.layers) - 1, [inputs], []
+        for index in range(last + 1):
+            argument = values[-1] @ parameters[f"{2 * index}.weight"].mT + parameters[f"{2 * index}.bias"]
+            arguments.append(argument)
+            values.append(argument if index == last else activate(argument))
+        delta, found = slope(values[-1]), {}
+        for index in range(last, -1, -1):
+            found |= {f"{2 * index}.weight": delta.mT @ values[index], f"{2 * index}.bias": delta.sum(0)}
+            if index > 0:
+                delta = (delta @ parameters[f"{2 * index}.weight"]) * derivative(arguments[index - 1], values[index])
+        return {name: found[name] for name in parameters}
 
 
 def require_init(init: str | float) -> None:
