@@ -52,6 +52,17 @@ def heavy_ball(step_size, beta):
     return step
 
 
+@pytest.mark.parametrize("alone", [[0], [1, 4], [0, 1, 2, 3, 4, 5]])
+def test_uncoupled_parameters_keep_their_eigenvalues(alone):
+    square = torch.randn(6, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    matrix = square + square.mT
+    matrix[alone] = 0.0
+    matrix[:, alone] = 0.0
+    matrix[alone, alone] = torch.linspace(-2, 0, len(alone), dtype=torch.float64)
+    found = spectrum(lambda p: 0.5 * p @ matrix @ p, torch.ones(6, dtype=torch.float64))
+    torch.testing.assert_close(found, torch.linalg.eigvalsh(matrix), rtol=1e-13, atol=1e-13)
+
+
 curvatures = torch.tensor([0.1, 1.0, 10.0], dtype=torch.float64)
 
 

@@ -13,6 +13,7 @@ from .gauss_newton import Decomposition, decomposition, empirical_fisher, fisher
 from .hessian import asymmetry, hessian
 from .interpolation import LossPlane, interpolate, loss_plane
 from .lanczos import ConvergenceError, EigenPairs, top_eigenpairs
+from .outliers import outlier_structure
 from .per_sample import (
     gradient_covariance,
     gradient_covariance_spectrum,
@@ -55,6 +56,7 @@ __all__ = [
     "interpolate",
     "loss_plane",
     "m_sharpness",
+    "outlier_structure",
     "per_sample_gradient_norms",
     "per_sample_gradients",
     "quadratic_worst_case",

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from workbench import memory
 
+from .empirical import known
 from .hessian import hessian, require_dense
 from .products import Loss, Parameters, flatten
 
@@ -28,9 +29,22 @@ def spectrum(loss: Loss, parameters: Parameters) -> Float[Tensor, " eigenvalue"]
 
 
 def symmetric_eigenvalues(matrix: Float[Tensor, "parameter parameter"]) -> Float[Tensor, " eigenvalue"]:
-    """Eigenvalues of a symmetric matrix, ascending; all NaN when an entry is not finite."""
+    """Eigenvalues of a symmetric matrix, ascending; all NaN when an entry is not finite.
+
+    A parameter without any coupling to the others (the weights of a constant pixel, a dead unit) is its own eigenvector
+    and is taken out first. For the rest LAPACK's divide and conquer (syevd, values only) is used through torch. Measured
+    on one core at P = 4,810: 5.1 s in float32 and 6.9 s in float64, 31 % and 51 % of what 4/3 P^3 operations cost as a
+    matrix product. The other drivers (syev, syevr) and two-stage reduction are no faster in float64.
+    """
     finite = torch.isfinite(matrix).all()
-    values = torch.linalg.eigvalsh(torch.where(finite, matrix, 0.0))
+    matrix = torch.where(finite, matrix, 0.0)
+    diagonal = matrix.diagonal()
+    coupled = matrix.count_nonzero(dim=0) > (diagonal != 0)
+    if known(coupled.all()) is False:
+        rest = torch.linalg.eigvalsh(matrix[coupled][:, coupled])
+        values = torch.cat([rest, diagonal[~coupled]]).sort().values
+    else:
+        values = torch.linalg.eigvalsh(matrix)
     return torch.where(finite, values, torch.nan)
 
 
