@@ -18,13 +18,9 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 log = logging.getLogger("workbench")
 
-BLOCK = 8
-"""Steps compiled together. More fuse better, but the first call takes longer."""
-LONG = 20_000
-"""Runs of at least this many steps are compiled by default: shorter ones end before the compiler would."""
-
 Function = Callable[..., tuple[Tensor, ...]]
-_cache: dict[Hashable, Function] = {}
+_cache: dict[Hashable, tuple[Function, Function]] = {}
+"""Compiled and original function; the original keeps alive what the key knows by identity."""
 
 
 @functools.cache
@@ -66,9 +62,9 @@ def _call(function: Function, key: Hashable, tensors: Any) -> tuple[Tensor, ...]
     tensors = tuple(tensor.contiguous() for tensor in tensors)
     full_key = (key, tuple((tuple(tensor.shape), tensor.dtype, tensor.device) for tensor in tensors))
     if full_key not in _cache:
-        _cache[full_key] = _compile(function, tensors)
+        _cache[full_key] = (_compile(function, tensors), function)
     with torch.no_grad():
-        return tuple(_cache[full_key](*tensors))
+        return tuple(_cache[full_key][0](*tensors))
 
 
 def _compile(function: Function, tensors: Any) -> Function:

@@ -19,10 +19,10 @@ from workbench import memory
 from workbench.draws import Seed
 from workbench.dynamics.labelled import Labelled, label
 from workbench.dynamics.minibatches import Minibatches, Sampling
-from workbench.dynamics.oracle import StepOracle
+from workbench.dynamics.stepping import Carry, Stepper, wanted_compiled
 from workbench.optimizers.rule import Rule, State
 from workbench.parameters import Parameters, concrete, count, largest, leaves, tree_map
-from workbench.problems.base import Batch, Measure, Problem
+from workbench.problems.base import Measure, Problem
 
 BLOWUP = 1e8
 """A run counts as diverged from the step on at which a parameter exceeds this in absolute value or is not finite."""
@@ -105,6 +105,7 @@ def run(
     integrate: Mapping[str, Callable[[Parameters], Tensor]] | None = None,
     start: Parameters | None = None,
     blowup: float = BLOWUP,
+    compile: bool | None = None,
     progress: bool = True,
 ) -> Run:
     """Run `rule` on `problem` and record quantities on the way.
@@ -116,47 +117,48 @@ def run(
         end, and `every` so many steps, or `at` the steps listed, or "log" (about ten a decade). Default: every epoch, or
         100 evenly spaced steps.
     integrate: functions of the parameters before each step, summed times the step size.
+    compile: compile blocks of steps with `torch.compile`'s inductor; None for long runs only (see `stepping.LONG`). The
+        results agree with the uncompiled ones to rounding. A compiled run cannot be differentiated through.
     Raises ValueError before the first step when an argument is out of range or the initial loss is not finite.
     """
     stages, total, batches = _plan(problem, rule, seed, steps, epochs, batch_size, sampling)
     parameters = problem.initial(seed) if start is None else start
     _refuse_bad_start(problem, parameters)
     per_epoch = batches.per_epoch if batches else None
-    recorder = _Recorder(_resolve(problem, record), _record_steps(total, every, at, per_epoch))
+    measures, recorded = _resolve(problem, record), _record_steps(total, every, at, per_epoch)
+    recorder = _Recorder(measures, recorded if measures else [])
     memory.require(_estimate(problem, stages, parameters, batch_size, recorder), f"a run of {total} steps", "")
 
+    integrate = dict(integrate or {})
     # Comparisons with NaN are false, so NaN counts as too large. `survived` counts the steps while alive.
     alive = largest(parameters) <= blowup
-    survived = torch.zeros_like(alive, dtype=torch.int64)
-    integrals: dict[str, Tensor] = {}
-    wanted, previous, state = set(recorder.steps), None, None
+    zeros = {name: torch.zeros_like(function(parameters)) for name, function in integrate.items()}
+    carry = Carry(parameters, stages[0][0].init(parameters), alive, torch.zeros_like(alive, dtype=torch.int64), zeros)
+    wanted = set(recorder.steps)
     if 0 in wanted:
         recorder.take(parameters, alive)
     bar = tqdm(total=total, delay=2, leave=False, disable=not progress, desc="steps")
     step = 0
     for stage_rule, stage_steps in stages:
-        state = stage_rule.init(parameters)
-        for _ in range(stage_steps):
-            batch = None if batches is None else _gather(problem.data, batches.indices(step))
-            oracle = StepOracle(problem, state.count, batch, previous, seed, step)
-            for name, function in (integrate or {}).items():
-                term = _step_size(stage_rule, state) * function(parameters)
-                integrals[name] = term if name not in integrals else integrals[name] + term
-            parameters, state = stage_rule.step(oracle, parameters, state)
-            step, previous = step + 1, batch
-            survived = survived + alive
-            alive = alive & (largest(parameters) <= blowup)
+        carry = carry._replace(state=stage_rule.init(carry.parameters))
+        stepper = Stepper(
+            problem, stage_rule, integrate, blowup, batches, seed, wanted_compiled(compile, stage_rule, total)
+        )
+        end = step + stage_steps
+        while step < end:
+            stop = next((s for s in recorder.steps if s > step), end)
+            carry, taken = stepper.advance(carry, step, min(stop, end))
+            step += taken
             if step in wanted:
-                recorder.take(parameters, alive)
-            bar.update()
+                recorder.take(carry.parameters, carry.alive)
+            bar.update(taken)
     bar.close()
-    assert state is not None
-    diverged, diverged_at = ~alive, torch.where(alive, -1, survived)
-    parameters = tree_map(lambda leaf: torch.where(diverged, math.nan, leaf), parameters)
+    diverged, diverged_at = ~carry.alive, torch.where(carry.alive, -1, carry.survived)
+    parameters = tree_map(lambda leaf: torch.where(diverged, math.nan, leaf), carry.parameters)
     found = _divergences.get()
     if found is not None:
         found.append(diverged_at)
-    return Run(parameters, state, recorder.records(per_epoch), integrals, diverged, diverged_at, total)
+    return Run(parameters, carry.state, recorder.records(per_epoch), carry.integrals, diverged, diverged_at, total)
 
 
 def _plan(
@@ -241,14 +243,6 @@ def _refuse_bad_start(problem: Problem, parameters: Parameters) -> None:
     loss = concrete(problem.loss(parameters))
     if loss is not None and not math.isfinite(loss):
         raise ValueError(f"the loss at the start is {loss}; check the data and the initial parameters of {problem!r}")
-
-
-def _gather(data: Batch, indices: Tensor) -> Batch:
-    return tuple(tensor[indices] for tensor in data)
-
-
-def _step_size(rule: Rule, state: State) -> float | Tensor:
-    return rule.step_size(state.count) if callable(rule.step_size) else rule.step_size
 
 
 def _estimate(
