@@ -127,6 +127,12 @@ def test_no_network_is_one_clear_error(monkeypatch, tmp_path):
         data.fetch("mnist", root=tmp_path, progress=False)
 
 
+def test_a_folder_that_cannot_be_written_is_said(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(data.DataError, match="cannot be written to"):
+        data.fetch("mnist", root=tmp_path / "file", progress=False)
+
+
 def test_a_second_address_is_tried(server, tmp_path):
     server.files["mirror/x"] = b"the bytes"
     path = download.transfer(_remote(server, "x", b"the bytes", "gone/x", "mirror/x"), tmp_path, progress=False)

@@ -102,6 +102,8 @@ def test_images_are_resized_by_the_shorter_side_and_cropped_in_the_middle(tmp_pa
     assert np.array_equal(pixels[0].transpose(1, 2, 0), tiny.numbers(4, 10, 3)[:, 3:7])
     with pytest.raises(ValueError, match="at least one"):
         data.read_images([])
+    with pytest.raises(ValueError, match="size must be at least 1"):
+        data.read_images([tmp_path / "wide.png"], size=0)
 
 
 def test_domain_folders_are_read_back(tmp_path):

@@ -19,7 +19,9 @@ ANGLES = (0.0, 15.0, 30.0, 45.0, 60.0, 75.0)
 """The rotations, in degrees, of RotatedMNIST's six domains."""
 
 
-def rotate(images: Float[Tensor, "*sample row column"], degrees: float | Tensor) -> Float[Tensor, "*sample row column"]:
+def rotate(
+    images: Float[Tensor, "*sample row column"], degrees: float | int | Tensor
+) -> Float[Tensor, "*sample row column"]:
     """Rotate about the centre with bilinear interpolation, zero outside: scipy.ndimage.rotate(order=1, reshape=False).
 
     The angle may be a (vmapped) tensor, and gradients flow to the images.

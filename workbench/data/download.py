@@ -32,22 +32,29 @@ def fetch(name: str, *, root: str | os.PathLike[str] | None = None, progress: bo
     if not wanted.remote:
         raise DataNotFoundError(places.absent(wanted, [path for path, _ in places.candidates(wanted, root)]))
     home = places.home(root)
-    home.mkdir(parents=True, exist_ok=True)
-    with FileLock(home / f".{wanted.folders[0]}.lock"):
-        present = _present(wanted, home)
-        if present is not None:
-            return present
-        target = home / wanted.folders[0]
-        if wanted.kind == "idx":
-            for remote in wanted.remote:
-                transfer(remote, target, progress)
-        else:
-            if target.exists():
-                raise DataError(f"{target} is in the way: it exists but is no complete {wanted.name}; move it away")
-            (remote,) = wanted.remote
-            archive = transfer(remote, home, progress)
-            unpack(archive, target, checksum=f"md5:{remote.md5}")
-            archive.unlink()
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(home / f".{wanted.folders[0]}.lock").acquire()
+    except OSError as error:
+        raise DataError(
+            f"{home} cannot be written to ({error}); choose another folder by root= or WORKBENCH_DATA"
+        ) from error
+    with lock:
+        return _present(wanted, home) or _into(home, wanted, progress)
+
+
+def _into(home: Path, wanted: Entry, progress: bool) -> Path:
+    target = home / wanted.folders[0]
+    if wanted.kind == "idx":
+        for remote in wanted.remote:
+            transfer(remote, target, progress)
+        return target
+    if target.exists():
+        raise DataError(f"{target} is in the way: it exists but is no complete {wanted.name}; move it away")
+    (remote,) = wanted.remote
+    archive = transfer(remote, home, progress)
+    unpack(archive, target, checksum=f"md5:{remote.md5}")
+    archive.unlink()
     return target
 
 

@@ -12,7 +12,7 @@ from workbench import draws
 def label_noise(
     targets: Int[Tensor, " sample"],
     seed: int | Tensor,
-    rate: float | Tensor,
+    rate: float | int | Tensor,
     *,
     n_classes: int,
     self_flips: bool = False,

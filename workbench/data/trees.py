@@ -61,6 +61,8 @@ def read_images(
     """
     if not paths:
         raise ValueError("paths must name at least one image")
+    if size is not None and size < 1:
+        raise ValueError(f"size must be at least 1 pixel, got {size}")
     first = _decode(Path(paths[0]), size, grey)
     _require_memory(first.nbytes * len(paths), len(paths))
     images = np.empty((len(paths), *first.shape), np.uint8)
