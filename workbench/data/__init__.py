@@ -8,6 +8,7 @@ from workbench.data.incremental import Sessions, sessions
 from workbench.data.labels import label_noise
 from workbench.data.loading import load, load_corrupted
 from workbench.data.pairs import read_pairs
+from workbench.data.photographs import augment_photographs
 from workbench.data.record import Data
 from workbench.data.splitting import split, subset
 from workbench.data.trees import Tree, class_tree, domain_tree, read_images
@@ -19,6 +20,7 @@ __all__ = [
     "LeftOut",
     "Sessions",
     "Tree",
+    "augment_photographs",
     "class_tree",
     "domain_members",
     "domain_tree",
