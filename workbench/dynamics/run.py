@@ -13,12 +13,12 @@ import torch
 import xarray as xr
 from jaxtyping import Bool, Int
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from workbench import memory
 from workbench.draws import Seed
 from workbench.dynamics.labelled import Labelled, label
 from workbench.dynamics.minibatches import Minibatches, Sampling
+from workbench.dynamics.progress import bar
 from workbench.dynamics.stepping import Carry, Stepper, wanted_compiled
 from workbench.optimizers.rule import Rule, State
 from workbench.parameters import Parameters, concrete, count, largest, leaves, tree_map
@@ -137,7 +137,7 @@ def run(
     wanted = set(recorder.steps)
     if 0 in wanted:
         recorder.take(parameters, alive)
-    bar = tqdm(total=total, delay=2, leave=False, disable=not progress, desc="steps")
+    shown = bar(total, "steps", progress)
     step = 0
     for stage_rule, stage_steps in stages:
         carry = carry._replace(state=stage_rule.init(carry.parameters))
@@ -151,8 +151,8 @@ def run(
             step += taken
             if step in wanted:
                 recorder.take(carry.parameters, carry.alive)
-            bar.update(taken)
-    bar.close()
+            shown.update(taken)
+    shown.close()
     diverged, diverged_at = ~carry.alive, torch.where(carry.alive, -1, carry.survived)
     parameters = tree_map(lambda leaf: torch.where(diverged, math.nan, leaf), carry.parameters)
     found = _divergences.get()

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from workbench import memory as memory_budget
 from workbench.dynamics.labelled import Labelled, data_array, label
+from workbench.dynamics.progress import bar
 from workbench.dynamics.run import _divergences
 from workbench.parameters import ravel
 
@@ -56,15 +56,15 @@ def sweep(
     fixed = [name for name, values in grid.items() if name in static or not _numeric(values)]
     moving = [name for name in grid if name not in fixed]
     total = _count({name: grid[name] for name in fixed})
-    bar = tqdm(total=total, delay=2, leave=False, disable=not progress or total == 1, desc="static points")
+    shown = bar(total, "static points", progress and total > 1)
     parts: list[xr.Dataset] = []
     for choice in itertools.product(*(grid[name] for name in fixed)):
         chosen = dict(zip(fixed, choice, strict=True))
         partial = functools.partial(function, **chosen)
         values = _evaluate(partial, {name: grid[name] for name in moving}, chunk_size, memory, progress)
         parts.append(_dataset(values, grid, moving))
-        bar.update()
-    bar.close()
+        shown.update()
+    shown.close()
     return _assemble(parts, {name: grid[name] for name in fixed}, list(grid))
 
 
@@ -206,9 +206,7 @@ def _chunks(
     n_inner = len(next(iter(inner.values())))
     columns = min(n_inner, size)
     rows = max(1, min(n_outer, size // n_inner))
-    bar = tqdm(
-        total=n_outer * n_inner, delay=2, leave=False, disable=not progress or size >= n_outer * n_inner, desc="runs"
-    )
+    shown = bar(n_outer * n_inner, "runs", progress and size < n_outer * n_inner)
     stripes = []
     for i in range(0, n_outer, rows):
         row = {name: values[i : i + rows] for name, values in outer.items()}
@@ -217,9 +215,9 @@ def _chunks(
             column = {name: values[j : j + columns] for name, values in inner.items()}
             with memory_budget.sharing(rows * columns, limit):
                 pieces.append(_vmapped(one, row, column))
-            bar.update(rows * columns)
+            shown.update(rows * columns)
         stripes.append({name: torch.cat([piece[name] for piece in pieces], 1) for name in pieces[0]})
-    bar.close()
+    shown.close()
     return {name: torch.cat([stripe[name] for stripe in stripes]) for name in stripes[0]}
 
 
