@@ -107,7 +107,7 @@ class _WholeBlocks(HVPOperator):
     def __call__(self, vectors: Tensor) -> Tensor:
         if vectors.ndim not in (1, 2) or vectors.shape[-1] != self.size:
             raise ValueError(f"vector has shape {tuple(vectors.shape)}; expected [{self.size}] or [k, {self.size}]")
-        return self.pullback(vectors)
+        return self.product(vectors)
 
 
 def _several() -> bool:

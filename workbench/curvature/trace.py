@@ -38,25 +38,39 @@ def trace(loss: Loss, parameters: Parameters, *, products: int = 64, seed: int |
     operator = curvature_operator(loss, parameters)
     if _few(operator, products):
         return _exact(hessian_rows(operator).diagonal().sum())
-    sketch = _Sketch(operator, products, seed)
-    return _leave_one_out(sketch, (sketch.tests * sketch.images).sum(1), sketch.triangle, sketch.core)
+    sketch = _Sketch(operator, products // 2, seed)
+    # Leaving out vector i costs no product: everything happens in the basis of the images.
+    gone = _unreached(sketch.triangle)
+    kept = _without(gone, sketch.coefficients)
+    inside = sketch.core.diagonal().sum() - (gone * (sketch.core @ gone)).sum(0)
+    outside = (
+        (sketch.tests * sketch.images).sum(1)
+        - 2 * (kept * sketch.triangle).sum(0)
+        + (kept * (sketch.core @ kept)).sum(0)
+    )
+    return _paired_mean(inside + outside)
 
 
 def frobenius_norm(loss: Loss, parameters: Parameters, *, products: int = 64, seed: int | Tensor = 0) -> Estimate:
-    """The root of the sum of all squared Hessian eigenvalues, from the sketch of `trace` applied to the squared Hessian.
+    """The root of the sum of all squared Hessian eigenvalues, as in Hutch++: a third of the products each to find the
+    dominant eigenspace, to measure there, and to measure outside with fresh vectors.
 
-    The square is unbiased; the standard error is carried over to the root. Runs under `torch.func.vmap`.
+    The square is unbiased, with independent terms; its standard error is carried over to the root. (Leave-one-out
+    vectors would give a little more accuracy and an error estimate that is too small: measured coverage 87 % for 95 %.)
+    Exact with `products >= P` or for rank below products / 3. Runs under `torch.func.vmap`.
+
+    Source: Meyer, Musco, Musco and Woodruff 2021, arXiv 2010.09649, applied to the squared Hessian.
     """
     operator = curvature_operator(loss, parameters)
     if _few(operator, products):
         return _exact(hessian_rows(operator).square().sum().sqrt())
-    sketch = _Sketch(operator, products, seed)
-    image_products = sketch.range_images @ sketch.range_images.mT
-    square = _leave_one_out(
-        sketch, sketch.images.square().sum(1), sketch.range_images @ sketch.images.mT, image_products
-    )
-    root = square.value.clamp(min=0).sqrt()
-    return Estimate(root, square.standard_error / (2 * torch.where(root > 0, root, 1.0)))
+    sketch = _Sketch(operator, products // 3, seed)
+    number = products - 2 * (products // 3)
+    fresh = draws.signs(seed, (number, operator.size), stream="outside", dtype=operator.dtype).to(operator.device)
+    rest = operator(fresh - (fresh @ sketch.range.mT) @ sketch.range).square().sum(1)
+    square = sketch.range_images.square().sum() + rest.mean()
+    root = square.clamp(min=0).sqrt()
+    return Estimate(root, rest.std() / number**0.5 / (2 * torch.where(root > 0, root, 1.0)))
 
 
 def diagonal(loss: Loss, parameters: Parameters, *, products: int = 64, seed: int | Tensor = 0) -> Estimate:
@@ -67,16 +81,16 @@ def diagonal(loss: Loss, parameters: Parameters, *, products: int = 64, seed: in
     operator = curvature_operator(loss, parameters)
     if _few(operator, products):
         return _exact(hessian_rows(operator).diagonal())
-    sketch = _Sketch(operator, products, seed)
+    sketch = _Sketch(operator, products // 2, seed)
     gone = _unreached(sketch.triangle)
     outside = sketch.images - _without(gone, sketch.triangle).mT @ sketch.range
     lost = (gone.mT @ sketch.range) * (gone.mT @ sketch.range_images)
-    return _mean((sketch.range * sketch.range_images).sum(0) - lost + sketch.tests * outside)
+    return _paired_mean((sketch.range * sketch.range_images).sum(0) - lost + sketch.tests * outside)
 
 
 def _few(operator: HVPOperator, products: int) -> bool:
-    if products < 4:
-        raise ValueError(f"products={products}; at least 4 are needed for an estimate with an error")
+    if products < 6:
+        raise ValueError(f"products={products}; at least 6 are needed for an estimate with an error")
     if products >= operator.size:
         return True
     memory.require(
@@ -91,7 +105,7 @@ def _exact(value: Tensor) -> Estimate:
     return Estimate(value, torch.zeros_like(value))
 
 
-def _mean(estimates: Tensor) -> Estimate:
+def _paired_mean(estimates: Tensor) -> Estimate:
     # Every vector is measured against a basis made of the others, so the estimates depend on pairs of vectors. For a
     # statistic of pairs the variance is twice that of independent terms (a degenerate U-statistic), never more here.
     return Estimate(estimates.mean(0), estimates.std(0) * (2 / estimates.shape[0]) ** 0.5)
@@ -104,8 +118,7 @@ class _Sketch:
     those of the test vectors.
     """
 
-    def __init__(self, operator: HVPOperator, products: int, seed: int | Tensor) -> None:
-        number = products // 2
+    def __init__(self, operator: HVPOperator, number: int, seed: int | Tensor) -> None:
         tests = draws.signs(seed, (number, operator.size), stream="sketch", dtype=operator.dtype)
         self.tests = tests.to(operator.device)
         self.images = operator(self.tests)
@@ -135,15 +148,3 @@ def _unreached(triangle: Tensor) -> Tensor:
 def _without(direction: Tensor, columns: Tensor) -> Tensor:
     """Each column less its part along the direction of the same index."""
     return columns - direction * (direction * columns).sum(0)
-
-
-def _leave_one_out(sketch: _Sketch, squares: Tensor, crossed: Tensor, form: Tensor) -> Estimate:
-    """Trace of a matrix B, every test vector measuring outside the basis of the others.
-
-    `squares` [i] = t_i.B t_i, `crossed` [:, i] = Q^T B t_i, `form` = Q^T B Q.
-    """
-    gone = _unreached(sketch.triangle)
-    kept = _without(gone, sketch.coefficients)
-    inside = form.diagonal().sum() - (gone * (form @ gone)).sum(0)
-    outside = squares - 2 * (kept * crossed).sum(0) + (kept * (form @ kept)).sum(0)
-    return _mean(inside + outside)
