@@ -120,3 +120,8 @@ def test_bad_sweeps_are_refused(arguments, message):
 def test_an_axis_that_shapes_the_computation_says_so():
     with pytest.raises(ValueError, match="static"):
         wb.sweep(lambda n: wb.run(BOWL, wb.optimizers.gradient_descent(0.1), steps=n).records, n=[1, 2])
+
+
+def test_a_value_named_like_an_axis_is_refused():
+    with pytest.raises(ValueError, match="the name of an axis"):
+        wb.sweep(lambda x: {"x": 2 * x}, x=[1.0, 2.0])

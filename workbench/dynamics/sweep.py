@@ -157,6 +157,9 @@ def _evaluate(
             _divergences.reset(token)
         if not isinstance(values, Mapping):
             raise ValueError(f"the swept function must return a dict name -> tensor, got {type(values).__name__}")
+        clash = [name for name in values if name in point]
+        if clash:
+            raise ValueError(f"the swept function returns {', '.join(clash)}, the name of an axis; choose another name")
         stripped = labels.strip(values)
         return {**stripped, **{name: v for name, v in _divergence(found, stripped).items() if name not in stripped}}
 
