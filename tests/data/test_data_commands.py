@@ -1,11 +1,15 @@
 """`workbench data`: list, where, fetch."""
 
+import subprocess
+import sys
+
 import pytest
 import tiny
 from typer.testing import CliRunner
 
 from workbench.data import catalogue, download, places
 from workbench.data.commands import app
+from workbench.data.errors import DataNotFoundError
 
 
 @pytest.fixture(autouse=True)
@@ -27,23 +31,29 @@ def test_list_shows_every_set_and_where_it_is(tmp_path):
 
 def test_where_prints_the_folder_or_the_ways_to_get_it(tmp_path):
     missing = CliRunner().invoke(app, ["where", "mnist"])
-    assert missing.exit_code == 1
-    assert "workbench data fetch mnist" in missing.output
+    assert isinstance(missing.exception, DataNotFoundError)
+    assert "workbench data fetch mnist" in str(missing.exception)
     folder = tiny.mnist(tmp_path)
     assert CliRunner().invoke(app, ["where", "mnist"]).stdout.strip() == str(folder)
     assert "embedded" in CliRunner().invoke(app, ["where", "digits"]).stdout
     assert "root=" in CliRunner().invoke(app, ["where", "image-folder"]).stdout
     unknown = CliRunner().invoke(app, ["where", "nosuch"])
-    assert unknown.exit_code == 1
-    assert "no data set called 'nosuch'" in unknown.output
+    assert isinstance(unknown.exception, ValueError)
+    assert "no data set called 'nosuch'" in str(unknown.exception)
 
 
-def test_fetch_reports_the_folder_and_failures_without_a_traceback(monkeypatch, tmp_path):
+def test_fetch_reports_the_folder_and_raises_what_the_program_reports(monkeypatch, tmp_path):
     monkeypatch.setattr(download, "fetch", lambda name, root, progress: tmp_path / name)
     assert str(tmp_path / "mnist") in CliRunner().invoke(app, ["fetch", "mnist", "--quiet"]).stdout
     monkeypatch.undo()
     for name, message in (("pacs", "drive.google.com"), ("digits", "nothing to fetch"), ("nosuch", "no data set")):
         failed = CliRunner().invoke(app, ["fetch", name, "--root", str(tmp_path)])
-        assert failed.exit_code == 1
-        assert message in failed.output
-        assert isinstance(failed.exception, SystemExit)
+        assert isinstance(failed.exception, (ValueError, OSError))
+        assert message in str(failed.exception)
+
+
+def test_listing_does_not_wait_for_torch():
+    program = "import sys, workbench.data.commands; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert "workbench.data.catalogue" in modules
+    assert not {"torch", "numpy", "pooch", "sklearn"} & set(modules)

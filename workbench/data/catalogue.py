@@ -6,8 +6,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from workbench.data.cifar import CIFAR10_CLASSES
-
 
 @dataclass(frozen=True)
 class Remote:
@@ -50,6 +48,9 @@ class Entry:
         return f"{total / 1e9:.1f} GB" if total >= 1e9 else f"{total / 1e6:.1f} MB"
 
 
+_CIFAR10_CLASSES = (
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+)  # fmt: skip
 _DIGITS = tuple(str(digit) for digit in range(10))
 _IDX_NAMES = (
     "train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte",
@@ -130,7 +131,7 @@ _ENTRIES = (
             "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb", "test_batch": "40351d587109b95175f43aff81a1287e",
             "batches.meta": "5ff9c542aee3614f3951f8cda6e48888",
         },
-        CIFAR10_CLASSES, **_CIFAR10_STATISTICS,
+        _CIFAR10_CLASSES, **_CIFAR10_STATISTICS,
     ),
     Entry(
         "cifar100", "photographs 32 x 32, 50,000 + 10,000, 100 classes", "cifar100",
@@ -148,7 +149,7 @@ _ENTRIES = (
         ("CIFAR-10-C",), ("labels.npy",),
         (Remote("CIFAR-10-C.tar", ("https://zenodo.org/records/2535967/files/CIFAR-10-C.tar",),
                 "56bf5dcef84df0e2308c6dcbcbbd8499", 2_918_471_680),),
-        {}, CIFAR10_CLASSES, **_CIFAR10_STATISTICS,
+        {}, _CIFAR10_CLASSES, **_CIFAR10_STATISTICS,
     ),
     Entry(
         "cifar100-c", "CIFAR-100's test images under 19 corruptions at 5 severities", "corrupted",

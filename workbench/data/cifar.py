@@ -14,9 +14,6 @@ from workbench.data import files, verified
 from workbench.data.errors import DataError, DataNotFoundError
 from workbench.data.raw import Raw
 
-CIFAR10_CLASSES = (
-    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
-)  # fmt: skip
 _PIXELS = 3 * 32 * 32
 _LIMIT = 1 << 30
 
@@ -75,14 +72,18 @@ class _ArraysOnly(pickle.Unpickler):
         return np._core.multiarray._reconstruct if name == "_reconstruct" else getattr(np, name)
 
 
-def read_folder(folder: Path, classes: int, official: Mapping[str, str], source: str) -> Raw:
-    """A CIFAR folder in the binary or the Python layout; a local binary CIFAR-10 may have fewer than five batches."""
+def read_folder(folder: Path, class_names: tuple[str, ...], official: Mapping[str, str], source: str) -> Raw:
+    """A CIFAR folder in the binary or the Python layout; a local binary CIFAR-10 may have fewer than five batches.
+
+    Ten `class_names` mean CIFAR-10, a hundred CIFAR-100; a file of names in the folder takes their place.
+    """
     if files.inside(folder, "test_batch.bin").exists() or files.inside(folder, "test.bin").exists():
-        return _binary_folder(folder, classes, source)
-    return _pickle_folder(folder, classes, official, source)
+        return _binary_folder(folder, class_names, source)
+    return _pickle_folder(folder, len(class_names), official, source)
 
 
-def _binary_folder(folder: Path, classes: int, source: str) -> Raw:
+def _binary_folder(folder: Path, class_names: tuple[str, ...], source: str) -> Raw:
+    classes = len(class_names)
     limits = (10,) if classes == 10 else (20, 100)
     if classes == 10:
         candidates = [files.inside(folder, f"data_batch_{number}.bin") for number in range(1, 6)]
@@ -95,10 +96,7 @@ def _binary_folder(folder: Path, classes: int, source: str) -> Raw:
         test_path, meta = files.inside(folder, "test.bin"), files.inside(folder, "fine_label_names.txt")
     if not paths:
         raise DataNotFoundError(f"{missing} is missing")
-    if meta.exists():
-        names = read_names(meta, classes)
-    else:
-        names = CIFAR10_CLASSES if classes == 10 else tuple(str(label) for label in range(100))
+    names = read_names(meta, classes) if meta.exists() else class_names
     parts = [read_binary(path, limits) for path in paths]
     test_images, test_labels = read_binary(test_path, limits)
     checked = verified.matches(folder, [*paths, test_path])

@@ -1,16 +1,19 @@
-"""`workbench data`: which data sets there are, where they lie, and fetching them."""
+"""`workbench data`: which data sets there are, where they lie, and fetching them.
+
+Expected problems (`ValueError`, `OSError`) are raised; the program turns them into one message.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from workbench.data import catalogue, places
-from workbench.data.errors import DataError, DataNotFoundError
+from workbench.data.errors import DataNotFoundError
 
 app = typer.Typer(help="Data sets: list, fetch, where.", no_args_is_help=True)
 
@@ -34,14 +37,11 @@ def list_sets() -> None:
 @app.command()
 def where(name: _Name, root: _Root = None) -> None:
     """Print the folder of a data set, or where it was looked for and how to get it."""
-    entry = _entry(name)
+    entry = catalogue.entry(name)
     if not entry.folders:
         typer.echo(f"{entry.name} has no folder: " + ("it is embedded" if entry.kind == "embedded" else "give root="))
         return
-    try:
-        typer.echo(places.find(entry, root)[0])
-    except DataNotFoundError as error:
-        _fail(str(error))
+    typer.echo(places.find(entry, root)[0])
 
 
 @app.command()
@@ -53,11 +53,8 @@ def fetch(
     """Download a data set, verify its official checksum and put it in its folder."""
     from workbench.data import download
 
-    entry = _entry(name)
-    try:
-        folder = download.fetch(entry.name, root=root, progress=not quiet)
-    except (DataError, DataNotFoundError, ValueError, OSError) as error:
-        _fail(str(error))
+    entry = catalogue.entry(name)
+    folder = download.fetch(entry.name, root=root, progress=not quiet)
     typer.echo(f"{entry.name}: {folder}")
 
 
@@ -76,15 +73,3 @@ def _download(entry: catalogue.Entry) -> str:
     if entry.remote:
         return entry.size
     return "by hand" if entry.address else ""
-
-
-def _entry(name: str) -> catalogue.Entry:
-    try:
-        return catalogue.entry(name)
-    except ValueError as error:
-        _fail(str(error))
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(1)
