@@ -43,7 +43,7 @@ def _hessians(dtype: torch.dtype) -> list[dict[str, object]]:
         "products": lambda: hessian_rows(hvp_operator(loss, parameters)),
     }
     peers = {
-        "torch.func, chunked forward over reverse": lambda: _torch_func(model, inputs, targets),
+        "torch.func, jacrev of grad in chunks": lambda: _torch_func(model, inputs, targets),
         "JAX, jitted chunked products": _jax(model, inputs, targets) if available("jax") else None,
         "curvlinops times identity": _curvlinops(model, inputs, targets) if available("curvlinops") else None,
         "hessian-eigenthings times identity": (
@@ -72,7 +72,7 @@ def _torch_func(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     def loss(vector: Tensor) -> Tensor:
         return functional.cross_entropy(functional_call(model, unflatten(vector), (inputs,)), targets)
 
-    return torch.func.jacfwd(torch.func.grad(loss), chunk_size=BLOCK)(flat)
+    return torch.func.jacrev(torch.func.grad(loss), chunk_size=BLOCK)(flat)
 
 
 def _jax(model: nn.Module, inputs: Tensor, targets: Tensor) -> Callable[[], object]:

@@ -5,6 +5,7 @@ import torch
 
 from workbench import memory
 from workbench.curvature import asymmetry, hessian, hessian_vector_product, hvp_operator, spectrum
+from workbench.curvature.traffic import runs_at_once
 from workbench.parameters import ravel
 
 
@@ -110,6 +111,9 @@ def test_asymmetry_is_rounding_for_smooth_losses():
         return (p.to(matrix.dtype) @ matrix).tanh().square().sum()
 
     assert asymmetry(loss, point) < 1e-13
+    dense, error = hessian(loss, point, return_error=True)
+    assert torch.equal(dense, hessian(loss, point))
+    assert error == asymmetry(loss, point)
     assert asymmetry(lambda p: (p @ matrix.float()).tanh().square().sum(), point.float()) < 1e-4
 
 
@@ -156,3 +160,15 @@ def test_unfit_losses_and_vectors_are_named():
         hessian_vector_product(lambda p: p.square().sum(), point, torch.ones(3, dtype=torch.float64))
     with pytest.raises(ValueError, match="keys differ"):
         hessian_vector_product(lambda p: p["a"].sum(), {"a": point}, {"b": point})
+
+
+def test_the_runs_of_nested_batches_are_counted():
+    counts = []
+
+    def loss(p):
+        counts.append(runs_at_once(p))
+        return p.sum()
+
+    assert runs_at_once(torch.ones(5)) == 1
+    torch.func.vmap(torch.func.vmap(loss))(torch.ones(3, 4, 5, dtype=torch.float64))
+    assert counts == [12]

@@ -223,7 +223,7 @@ def test_many_samples_are_summed_in_steps(monkeypatch):
     torch.manual_seed(0)
     loss = two_classes(nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2)), samples=23)
     whole = chain_matrix(loss, loss.parameters(), "hessian")
-    monkeypatch.setattr("workbench.curvature.chain._TEMPORARY_BYTES", 5 * 200)
+    monkeypatch.setattr("workbench.curvature.chain._TEMPORARY_BYTES", 1)
     monkeypatch.setattr("workbench.curvature.directional._BLOCK_BYTES", 3000)
     assert_equal(chain_matrix(loss, loss.parameters(), "hessian"), whole)
     assert_equal(directional_matrix(loss, loss.parameters(), "hessian"), whole)
@@ -254,3 +254,11 @@ def test_a_problem_lends_its_structure_to_its_loss():
     assert recognised(problem.loss) is problem.empirical
     assert recognised(problem.other) is None
     assert structured_matrix(problem.empirical, problem.empirical.parameters(), "hessian") is not None
+
+
+def test_the_error_estimate_is_the_distance_to_products():
+    torch.manual_seed(0)
+    loss = two_classes(nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2)))
+    matrix, error = hessian(loss, loss.parameters(), return_error=True)
+    assert torch.equal(matrix, hessian(loss, loss.parameters()))
+    assert error < 1e-14

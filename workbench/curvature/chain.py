@@ -15,6 +15,7 @@ from torch import Tensor
 from .blocks import Matrix, add, outer, triangle, triangle_of_square
 from .directional import Kind, tap_products
 from .taps import run_with
+from .traffic import runs_at_once
 
 if TYPE_CHECKING:
     from .empirical import EmpiricalLoss
@@ -26,17 +27,19 @@ _TEMPORARY_BYTES = 24 * 2**20
 def chain_matrix(loss: EmpiricalLoss, parameters: dict[str, Tensor], kind: Kind) -> Tensor:
     """The curvature matrix [parameter, parameter] without weight decay, for a structure that is a chain."""
     sums = _Sums(loss, parameters, kind)
-    step = samples_at_once(loss)
+    step = samples_at_once(loss, next(iter(parameters.values())))
     for start in range(0, len(loss.inputs), step):
         sums.add(loss.inputs[start : start + step], loss.targets[start : start + step])
     return sums.matrix()
 
 
-def samples_at_once(loss: EmpiricalLoss) -> int:
+def samples_at_once(loss: EmpiricalLoss, parameter: Tensor) -> int:
     """Samples per step, so that the largest temporary (a product of two layers' inputs or outputs) stays small."""
     layers = loss.layers
     widest = max(max(layer.width, layer.columns) for layer in layers)
-    return max(1, min(len(loss.inputs), _TEMPORARY_BYTES // (widest**2 * loss.inputs.dtype.itemsize)))
+    sample = widest**2 * parameter.dtype.itemsize * runs_at_once(parameter)
+    # Below 16 samples the matrix products would be too thin to be fast.
+    return min(len(loss.inputs), max(16, _TEMPORARY_BYTES // sample))
 
 
 class _Sums:

@@ -11,6 +11,7 @@ from torch import Tensor
 from .blocks import Matrix, add
 from .products import pullback
 from .taps import Layer, run_with, tapped_loss
+from .traffic import runs_at_once
 
 if TYPE_CHECKING:
     from .empirical import EmpiricalLoss
@@ -102,7 +103,7 @@ def directional_matrix(loss: EmpiricalLoss, parameters: dict[str, Tensor], kind:
     """The curvature matrix [parameter, parameter] without weight decay, for any structure."""
     layers = loss.layers
     totals: dict[tuple[int, int], Tensor] = {}
-    samples, block = _sizes(loss)
+    samples, block = _sizes(loss, next(iter(parameters.values())))
     for start in range(0, len(loss.inputs), samples):
         inputs, targets = loss.inputs[start : start + samples], loss.targets[start : start + samples]
         for first, layer in enumerate(layers):
@@ -149,10 +150,10 @@ def _add_column(totals, loss, parameters, inputs, targets, kind: Kind, first: in
             totals[later, first] = add(totals.get((later, first)), term)
 
 
-def _sizes(loss: EmpiricalLoss) -> tuple[int, list[int]]:
+def _sizes(loss: EmpiricalLoss, parameter: Tensor) -> tuple[int, list[int]]:
     """Samples per step and directions per product for each layer, from the size of what a direction changes."""
     layers = loss.layers
-    itemsize = loss.inputs.dtype.itemsize
+    itemsize = parameter.dtype.itemsize * runs_at_once(parameter)
     per_direction = [
         sum(
             layer.positions * (4 * layer.width + 2 * layer.columns) + layer.width * layer.columns

@@ -1,27 +1,37 @@
 """The exact Hessian of any loss of parameters."""
 
+from typing import Literal, overload
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from workbench import memory
 
 from .empirical import known
 from .products import HVPOperator, Loss, Parameters, flatten, hvp_operator
 from .structured import recognised, structured_matrix
+from .traffic import Traffic
 
 # Intermediate results of one block of products. Larger blocks leave the caches and gain nothing (measured: 1 to 64
 # vectors at a time cost the same per vector from 2 MB a vector upwards), smaller ones pay the dispatch again and again.
 _BLOCK_BYTES = 64 * 2**20
 
 
-def hessian(loss: Loss, parameters: Parameters) -> Float[Tensor, "parameter parameter"]:
+@overload
+def hessian(loss: Loss, parameters: Parameters) -> Float[Tensor, "parameter parameter"]: ...
+@overload
+def hessian(
+    loss: Loss, parameters: Parameters, *, return_error: Literal[True]
+) -> tuple[Float[Tensor, "parameter parameter"], Float[Tensor, ""]]: ...
+def hessian(loss: Loss, parameters: Parameters, *, return_error: bool = False):
     """All second derivatives of `loss` at `parameters`, exact to rounding in their dtype, and exactly symmetric.
 
     Rows and columns follow the dict's order, each entry row-major. Works inside `torch.func.vmap` (so in a sweep one
     call gives the Hessians of all runs). At kinks (ReLU at exactly 0) it is the Hessian of the branch PyTorch
-    differentiates. `asymmetry` measures the rounding error of the plain, unsymmetrised rows.
+    differentiates. With `return_error=True` an estimate of the error comes as well, relative to the largest entry: the
+    asymmetry of the rows where they come from Hessian-vector products, and where the matrix is assembled from a
+    network's layers its largest difference from a few such products.
 
     Raises:
         workbench.memory.OutOfBudget: the matrix does not fit; raised before any work, with its size.
@@ -33,9 +43,10 @@ def hessian(loss: Loss, parameters: Parameters) -> Float[Tensor, "parameter para
     if empirical is not None:
         matrix = structured_matrix(empirical, parameters, "hessian")
         if matrix is not None:
-            return matrix
+            return (matrix, _difference(matrix, loss, parameters)) if return_error else matrix
     require_deterministic(loss, parameters)
-    return symmetrised(hessian_rows(hvp_operator(loss, parameters)))
+    rows = hessian_rows(hvp_operator(loss, parameters))
+    return (symmetrised(rows), _asymmetry(rows)) if return_error else symmetrised(rows)
 
 
 def asymmetry(loss: Loss, parameters: Parameters) -> Float[Tensor, ""]:
@@ -46,10 +57,24 @@ def asymmetry(loss: Loss, parameters: Parameters) -> Float[Tensor, ""]:
     """
     flat, _ = flatten(parameters)
     require_dense(flat.numel(), flat.dtype)
-    operator = hvp_operator(loss, parameters)
-    rows = hessian_rows(operator)
-    scale = rows.abs().amax()
-    return (rows - rows.mT).abs().amax() / torch.where(scale > 0, scale, torch.ones_like(scale))
+    return _asymmetry(hessian_rows(hvp_operator(loss, parameters)))
+
+
+def _asymmetry(rows: Tensor) -> Tensor:
+    return (rows - rows.mT).abs().amax() / _scale(rows)
+
+
+def _difference(matrix: Tensor, loss: Loss, parameters: Parameters) -> Tensor:
+    chosen = torch.linspace(0, len(matrix) - 1, min(8, len(matrix))).long()
+    unit = torch.zeros(len(chosen), len(matrix), dtype=matrix.dtype)
+    unit[torch.arange(len(chosen)), chosen] = 1.0
+    products = hvp_operator(loss, parameters)(unit.to(matrix.device))
+    return (products - matrix[chosen.to(matrix.device)]).abs().amax() / _scale(matrix)
+
+
+def _scale(matrix: Tensor) -> Tensor:
+    largest = matrix.abs().amax()
+    return torch.where(largest > 0, largest, torch.ones_like(largest))
 
 
 def require_dense(size: int, dtype: torch.dtype, copies: int = 2) -> None:
@@ -88,22 +113,7 @@ def symmetrised(matrix: Float[Tensor, "parameter parameter"]) -> Float[Tensor, "
     return (matrix + matrix.mT) * 0.5
 
 
-class _Traffic(TorchDispatchMode):
-    """Counts the bytes of every result computed inside, whatever transforms are active above."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.bytes = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        for entry in result if isinstance(result, (tuple, list)) else (result,):
-            if isinstance(entry, Tensor):
-                self.bytes += entry.numel() * entry.element_size()
-        return result
-
-
 def _block_size(operator: HVPOperator, vector: Tensor) -> int:
-    with _Traffic() as traffic:
+    with Traffic() as traffic:
         operator(vector)
     return max(1, min(operator.size, _BLOCK_BYTES // max(1, traffic.bytes)))
