@@ -20,15 +20,15 @@ help:
 	@echo "make clean      remove the virtual environment and caches (never runs/)"
 
 # torch first and pinned: a looser requirement may pull the CUDA build, several GB.
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml .ci/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "workbench needs Python 3.11 or later; set PYTHON=..."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q torch -c constraints.txt
-	$(BIN)/python -m pip install -q -e '.[test]' -c constraints.txt
+	$(BIN)/python -m pip install -q torch -c .ci/constraints.txt
+	$(BIN)/python -m pip install -q -e '.[test]' -c .ci/constraints.txt
 	@touch $@
 
 $(BENCH_STAMP): $(STAMP)
-	-$(BIN)/python -m pip install -q -e '.[bench]' -c constraints.txt
+	-$(BIN)/python -m pip install -q -e '.[bench]' -c .ci/constraints.txt
 	@touch $@
 
 reproduce: $(STAMP)
