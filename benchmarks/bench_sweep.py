@@ -37,7 +37,7 @@ def _diagonal_networks() -> dict[str, object]:
 
 def _spectra() -> dict[str, object]:
     def spectrum(seed):
-        problem = wb.problems.circle_network()
+        problem = wb.problems.circle()
         return {"spectrum": wb.curvature.spectrum(problem.loss, problem.initial(seed))}
 
     timed = compare(
