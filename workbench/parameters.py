@@ -39,6 +39,8 @@ def tree_map(function: Callable[..., Tensor], *trees: Parameters) -> Parameters:
 
 def add_scaled(x: Parameters, scale: Scalar, y: Parameters) -> Parameters:
     """`x + scale * y`."""
+    if isinstance(scale, (int, float)):
+        return tree_map(lambda a, b: torch.add(a, b, alpha=scale), x, y)
     return tree_map(lambda a, b: a + scale * b, x, y)
 
 

@@ -18,17 +18,46 @@ import torch
 from torch import Tensor
 
 from workbench.optimizers.rule import Rule, State
-from workbench.parameters import Parameters, concrete
+from workbench.optimizers.schedules import at
+from workbench.parameters import Parameters, concrete, tree_map
 
 Closure = Callable[[], Tensor]
+
+
+class _Packing:
+    """A module's parameters as one vector, so that a rule's arithmetic costs a few operations instead of a few per tensor;
+    as a dict where they differ in type or device.
+    """
+
+    def __init__(self, tensors: dict[str, Tensor]) -> None:
+        self.tensors = tensors
+        kinds = {(tensor.dtype, tensor.device) for tensor in tensors.values()}
+        self._sizes = [tensor.numel() for tensor in tensors.values()] if len(kinds) == 1 else None
+
+    def pack(self, values: dict[str, Tensor]) -> Parameters:
+        if self._sizes is None:
+            return values
+        return torch.cat([value.reshape(-1) for value in values.values()])
+
+    def unpack(self, packed: Parameters) -> dict[str, Tensor]:
+        if isinstance(packed, dict):
+            return packed
+        assert self._sizes is not None
+        pieces = packed.split(self._sizes)
+        return {n: piece.view(t.shape) for (n, t), piece in zip(self.tensors.items(), pieces, strict=True)}
+
+    def home(self) -> Parameters:
+        """The parameters' own values."""
+        return self.pack({name: tensor.detach() for name, tensor in self.tensors.items()})
 
 
 class _ClosureOracle:
     """Gradients of whatever the closure computes, at parameters written into the module for the time of the call."""
 
-    def __init__(self, closure: Closure, tensors: dict[str, Tensor], count: Tensor) -> None:
-        self._closure, self._tensors, self.count = closure, tensors, count
-        self._home = {name: tensor.detach() for name, tensor in tensors.items()}
+    def __init__(self, closure: Closure, packing: _Packing, home: Parameters, count: Tensor) -> None:
+        self._closure, self._packing, self._at_home, self.count = closure, packing, home, count
+        self._tensors = packing.tensors
+        self._home = {name: tensor.detach() for name, tensor in self._tensors.items()}
         self.loss: Tensor | None = None
 
     def gradient(self, parameters: Parameters) -> Parameters:
@@ -40,11 +69,11 @@ class _ClosureOracle:
         return self._collect(gradients)
 
     def hessian_vector_product(self, parameters: Parameters, vector: Parameters) -> Parameters:
-        assert isinstance(vector, dict)
         loss, tensors = self._evaluate(parameters), list(self._tensors.values())
+        vectors = self._packing.unpack(vector).values()
         try:
             first = torch.autograd.grad(loss, tensors, create_graph=True, allow_unused=True)
-            product = sum((g * v).sum() for g, v in zip(first, vector.values(), strict=True) if g is not None)
+            product = sum((g * v).sum() for g, v in zip(first, vectors, strict=True) if g is not None)
             second = torch.autograd.grad(product, tensors, allow_unused=True)  # type: ignore[arg-type]
         except RuntimeError as error:
             raise ValueError(
@@ -53,24 +82,27 @@ class _ClosureOracle:
         return self._collect(second)
 
     def _evaluate(self, parameters: Parameters) -> Tensor:
-        assert isinstance(parameters, dict)
+        displaced = parameters is not self._at_home
+        values = self._packing.unpack(parameters) if displaced else self._home
         for name, tensor in self._tensors.items():
             tensor.grad = None
-            # Pointing at the displaced values instead of copying them in and out keeps a SAM step near two gradients.
-            tensor.data = parameters[name]
+            if displaced:
+                # Pointing at the displaced values instead of copying them in and out keeps SAM near two gradients.
+                tensor.data = values[name]
         try:
             with torch.enable_grad():
                 loss = self._closure()
         finally:
-            for name, tensor in self._tensors.items():
-                tensor.data = self._home[name]
+            if displaced:
+                for name, tensor in self._tensors.items():
+                    tensor.data = self._home[name]
         if not isinstance(loss, Tensor) or loss.dim() != 0:
             raise ValueError(f"the closure must return the loss as a 0-dim tensor, got {type(loss).__name__}")
         if self.loss is None:
             self.loss = loss.detach()
         return loss
 
-    def _collect(self, gradients: Iterable[Tensor | None]) -> dict[str, Tensor]:
+    def _collect(self, gradients: Iterable[Tensor | None]) -> Parameters:
         collected = {}
         for (name, tensor), gradient in zip(self._tensors.items(), gradients, strict=True):
             if gradient is not None and gradient.layout != torch.strided:
@@ -79,11 +111,10 @@ class _ClosureOracle:
                 )
             collected[name] = torch.zeros_like(tensor) if gradient is None else gradient.detach()
             tensor.grad = None
-        return collected
+        return self._packing.pack(collected)
 
     def random_direction(self, parameters: Parameters) -> Parameters:
-        assert isinstance(parameters, dict)
-        return {name: torch.randn_like(tensor) for name, tensor in parameters.items()}
+        return tree_map(torch.randn_like, parameters)
 
     def full_gradient(self, parameters: Parameters) -> Parameters:
         raise ValueError("an ascent along the full training gradient needs all samples; use wb.run, or ascent='own'")
@@ -124,8 +155,7 @@ class _SampleOracle:
         return torch.func.grad(along)(parameters)
 
     def random_direction(self, parameters: Parameters) -> Parameters:
-        assert isinstance(parameters, dict)
-        return {name: torch.randn_like(tensor) for name, tensor in parameters.items()}
+        return tree_map(torch.randn_like, parameters)
 
     def full_gradient(self, parameters: Parameters) -> Parameters:
         raise ValueError("an ascent along the full training gradient needs all samples; use wb.run, or ascent='own'")
@@ -178,10 +208,15 @@ class RuleOptimizer(torch.optim.Optimizer):
                 raise ValueError(
                     "step needs a closure that returns the loss: optimizer.step(lambda: loss(model(x), y))"
                 )
-            oracle = _ClosureOracle(arguments[0], tensors, state.count)
-            home = {name: tensor.detach() for name, tensor in tensors.items()}
+            packing = _Packing(tensors)
+            home = packing.home()
+            if state.velocity is not None:
+                state = state._replace(velocity=packing.pack(state.velocity))  # type: ignore[arg-type]
+            oracle = _ClosureOracle(arguments[0], packing, home, state.count)
             updated, new_state = self.rule.step(oracle, home, state)
-            self._write(tensors, home, updated, state, new_state)
+            if new_state.velocity is not None:
+                new_state = new_state._replace(velocity=packing.unpack(new_state.velocity))
+            self._write(tensors, packing.unpack(home), packing.unpack(updated), state, new_state)
             assert oracle.loss is not None
             return oracle.loss
         if len(arguments) != 2:
@@ -240,15 +275,14 @@ class RuleOptimizer(torch.optim.Optimizer):
         assert isinstance(updated, dict) and isinstance(home, dict)
         default = self.rule.step_size
         steps = {id(p): group["step_size"] for group in self.param_groups for p in group["params"]}
+        for name, tensor in tensors.items():
+            own = steps[id(tensor)]
+            if own is not None:
+                # The rule is linear in the step size, so a group's own step size rescales its displacement.
+                updated[name] = home[name] + (own / at(default, state.count)) * (updated[name] - home[name])
         with torch.no_grad():
+            torch._foreach_copy_(list(tensors.values()), list(updated.values()))
             for name, tensor in tensors.items():
-                own = steps[id(tensor)]
-                if own is None:
-                    tensor.copy_(updated[name])
-                else:
-                    # The rule is linear in the step size, so a group's own step size rescales its displacement.
-                    rule_step = default(state.count) if callable(default) else default
-                    tensor.copy_(home[name] + (own / rule_step) * (updated[name] - home[name]))
                 self.state[tensor]["count"] = new_state.count
                 if isinstance(new_state.velocity, dict):
                     self.state[tensor]["velocity"] = new_state.velocity[name]
