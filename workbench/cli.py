@@ -80,6 +80,7 @@ commands = {
     "run": "workbench.batch.commands:run",
     "status": "workbench.batch.commands:status",
     "report": "workbench.batch.commands:report",
+    "clean": "workbench.batch.commands:clean",
     "lab": "workbench.lab:lab",
 }
 for _name, _place in commands.items():

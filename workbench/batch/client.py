@@ -6,7 +6,6 @@ import ast
 import json
 import os
 import shutil
-import signal
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable
@@ -21,18 +20,18 @@ from papermill.log import logger
 from traitlets import Dict, Instance, Unicode
 
 from workbench.batch import kernel
-from workbench.batch.forking import can_fork, fork_context
+from workbench.batch.forking import process_context
 
 PRINT_LIMIT = 1_000_000  # characters of printed text kept per cell
 
 
-class ForkedKernel:
-    """The part of `subprocess.Popen` that a kernel provisioner uses, for a process of the fork server."""
+class KernelProcess:
+    """The part of `subprocess.Popen` that a kernel provisioner uses, for a process of multiprocessing."""
 
     stdin = stdout = stderr = None
 
     def __init__(self, connection_file: str, environment: dict[str, str], folder: str, log: str) -> None:
-        with fork_context() as context:
+        with process_context() as context:
             self._process = context.Process(target=kernel.serve, args=(connection_file, environment, folder, log))
             self._process.start()
         self.pid = self._process.pid
@@ -48,19 +47,19 @@ class ForkedKernel:
         os.kill(self.pid, number)
 
     def kill(self) -> None:
-        self.send_signal(signal.SIGKILL)
+        self._process.kill()
 
     def terminate(self) -> None:
-        self.send_signal(signal.SIGTERM)
+        self._process.terminate()
 
 
-class ForkedProvisioner(LocalProvisioner):
-    """Launches the kernel by forking instead of by the kernel specification's command."""
+class KernelProvisioner(LocalProvisioner):
+    """Launches `kernel.serve` in a new process instead of the kernel specification's command."""
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> Any:
         manager = self.parent
         folder = str(kwargs.get("cwd") or os.getcwd())
-        self.process = ForkedKernel(manager.connection_file, manager.job_environment, folder, manager.log_file)
+        self.process = KernelProcess(manager.connection_file, manager.job_environment, folder, manager.log_file)
         self.pid = self.pgid = self.process.pid
         self.cwd = folder
         return self.connection_info
@@ -84,16 +83,8 @@ class KernelManager(AsyncKernelManager):
             self.ip = os.path.join(self.folder, "s")
 
     async def _async_pre_start_kernel(self, **kw: Any) -> Any:
-        environment = {**kernel.ENVIRONMENT, "IPYTHONDIR": self.folder, **self.job_environment}
-        if can_fork():
-            self.job_environment = environment
-            self.provisioner = ForkedProvisioner(
-                parent=self, kernel_id=self.kernel_id or "", kernel_spec=self.kernel_spec
-            )
-        else:
-            kw["env"] = {**os.environ, **kw.get("env", {}), **environment}
-            self._log = open(self.log_file, "ab")  # noqa: SIM115 - closed with the kernel
-            kw.update(stdout=self._log, stderr=self._log, start_new_session=True)
+        self.job_environment = {**kernel.ENVIRONMENT, "IPYTHONDIR": self.folder, **self.job_environment}
+        self.provisioner = KernelProvisioner(parent=self, kernel_id=self.kernel_id or "", kernel_spec=self.kernel_spec)
         return await super()._async_pre_start_kernel(**kw)
 
     async def _async_post_start_kernel(self, **kw: Any) -> None:
@@ -115,7 +106,7 @@ class Client(PapermillNotebookClient):
         self._on_cell = on_cell
         self._manager = manager
         self._printed: dict[int, int] = defaultdict(int)
-        self.used: dict[str, Any] = {"modules": [], "data": {}}
+        self.used: dict[str, Any] = {"modules": [], "data": []}
 
     def create_kernel_manager(self) -> KernelManager:
         # Created here and not handed in: nbclient leaves a kernel alive whose manager it doesn't own.

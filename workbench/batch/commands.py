@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from workbench.batch.jobs import Job
     from workbench.batch.store import Record
+    from workbench.batch.workers import Workers
 
 Store = Annotated[Path | None, typer.Option("--out", help="Folder of the run store; default: runs/ in the repository.")]
 
@@ -52,7 +54,6 @@ def run(
     from workbench.batch.schedule import run_jobs
     from workbench.batch.scoreboard import scoreboard
     from workbench.batch.store import Record, Store, read_record
-    from workbench.batch.workers import executor_for
 
     console = Console()
     slugs = [name for name in papers or [] if not name.endswith(".toml")]
@@ -75,6 +76,11 @@ def run(
     decisions = list(decide(planned, store, force=force))
     if dry_run or why:
         _show_plan(console, decisions, why=why)
+        if scheduler == "slurm":
+            from workbench.batch.cluster import slurm_script
+
+            console.print("\nEach worker is submitted as:\n", highlight=False)
+            console.print(Text(slurm_script(None if memory is None else int(memory * 2**30))), soft_wrap=True)
         return
     options = Options(
         store=str(store.root.resolve()),
@@ -87,7 +93,10 @@ def run(
     if done:
         console.print(Text(f"= {len(done)} of {len(planned)} jobs are finished already", style="dim"))
     todo = [job for job, record, _ in decisions if record is None]
-    with executor_for(scheduler, jobs) as workers, Progress(todo, store, console, workers.slots) as progress:
+    with (
+        _workers(scheduler, jobs, options.memory) as workers,
+        Progress(todo, store, console, workers.slots) as progress,
+    ):
         result = run_jobs(todo, options, workers.submit, progress, retries=retries, fail_fast=fail_fast)
     places = [Path(outcome.folder) for outcome in result.outcomes.values() if outcome.folder]
     records = done + [Record(place, content) for place in places if (content := read_record(place)) is not None]
@@ -108,6 +117,16 @@ def run(
         raise typer.Exit(1)
 
 
+def _workers(scheduler: str | None, jobs: int | None, memory: int | None) -> AbstractContextManager[Workers]:
+    if scheduler is None:
+        from workbench.batch.workers import local
+
+        return local(jobs)
+    from workbench.batch.cluster import connect
+
+    return connect(scheduler, jobs, memory)
+
+
 def _show_plan(console: Console, decisions: Sequence[tuple[Job, Record | None, str]], *, why: bool) -> None:
     for job, record, reason in decisions:
         text = Text("= finished  ", style="dim") if record is not None else Text("· would run ")
@@ -126,6 +145,31 @@ def status(out: Store = None) -> None:
 
     console = Console()
     console.print(overview(out or known.default_store()), soft_wrap=True)
+
+
+def clean(
+    out: Store = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove it; without this only list it.")] = False,
+) -> None:
+    """List what can go from the store (leftovers, damaged, failed and superseded jobs); --yes removes it."""
+    from workbench.batch import cleaning
+    from workbench.batch import papers as known
+    from workbench.batch.store import Store
+
+    console = Console(highlight=False)
+    store = Store(out or known.default_store())
+    items = list(cleaning.removable(store))
+    total = 0
+    for item in items:
+        size = item.size
+        total += size
+        console.print(
+            Text(f"{item.path.relative_to(store.root)}  {size / 2**20:.1f} MiB  {item.reason}"), soft_wrap=True
+        )
+        if yes:
+            cleaning.remove(item, store)
+    done = "removed" if yes else "can go; `workbench clean --yes` removes it"
+    console.print(f"{len(items)} items, {total / 2**20:.1f} MiB {done}" if items else "nothing to clean")
 
 
 def report(

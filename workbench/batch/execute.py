@@ -19,7 +19,7 @@ from typing import Any
 from filelock import Timeout
 
 from workbench.batch import kernel, provenance
-from workbench.batch.jobs import Job, Sources, digest
+from workbench.batch.jobs import Job, Sources, data_roots, digest
 from workbench.batch.store import Store, standing, write_json
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -147,7 +147,7 @@ def execute(job: Job, options: Options) -> Outcome:
 def _execute_locked(job: Job, options: Options, store: Store, sources: Sources) -> Outcome:
     started, start_time = provenance.now(), time.monotonic()
     folder = store.begin(job.key)
-    used: dict[str, Any] = {"modules": [], "data": {}}
+    used: dict[str, Any] = {"modules": [], "data": []}
     error = None
     guard = Guard(options.timeout, options.memory)
     try:
@@ -206,6 +206,7 @@ def _run_notebook(job: Job, folder: Path, guard: Guard, used: dict[str, Any]) ->
             "WORKBENCH_JOB": str(folder.resolve()),
             "WORKBENCH_PRESET": job.preset,
             "WORKBENCH_PAPERS": str(job.card.parents[1]),
+            "WORKBENCH_DATA_ROOTS": os.pathsep.join(data_roots()),
         },
         log_file=folder / "stderr.txt",
         on_cell=lambda index, count: _note_progress(progress, index, count),

@@ -1,4 +1,4 @@
-"""Forking clean processes that have already imported the slow libraries: multiprocessing's fork server, set up for jobs."""
+"""Fresh processes that have already imported the slow libraries: multiprocessing's fork server, set up for jobs."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from typing import Any
 
 from workbench.batch import kernel
 
-# Third-party only: a module of this package imported here would outlive an edit made while a batch runs.
+# Of this package only what carries jobs: a module that computes would outlive an edit made while a batch runs.
 PRELOAD = (
     "numpy", "torch", "torch.func", "scipy.stats", "scipy.optimize", "scipy.linalg", "pandas", "xarray", "netCDF4",
     "matplotlib.pyplot", "seaborn", "sklearn.datasets", "pydantic", "tqdm.auto", "ipywidgets", "jaxtyping", "psutil",
-    "ipykernel.kernelapp", "ipykernel.ipkernel", "papermill", "nbclient", "nbconvert",
+    "filelock", "pooch", "dask.distributed", "ipykernel.kernelapp", "ipykernel.ipkernel", "papermill.clientwrap", "jupyter_client",
+    "workbench.batch.execute", "workbench.batch.client", "workbench.batch.warm",
 )  # fmt: skip
 _starting = threading.Lock()
 
 
 def can_fork() -> bool:
-    """Whether kernels can be forked here."""
+    """Whether processes are forked here; where not, or with WORKBENCH_PLAIN_KERNELS=1, they start from nothing."""
     return "forkserver" in multiprocessing.get_all_start_methods() and os.environ.get("WORKBENCH_PLAIN_KERNELS") != "1"
 
 
@@ -35,23 +36,20 @@ def preload_list() -> list[str]:
 
 
 @contextmanager
-def fork_context() -> Iterator[Any]:
-    """multiprocessing's forkserver context, ready to start a process in the body.
+def process_context() -> Iterator[Any]:
+    """The multiprocessing context in which the body may start processes.
 
-    The fork server is started on the first use with the job's environment (thread counts are read at import). The
-    children must not import the program's `__main__`, which multiprocessing would otherwise do for them.
+    Their environment is the job's from their first instruction (thread counts and the hash seed are read once), and they do
+    not import the program's `__main__`, which multiprocessing would otherwise do for them.
     """
     with _starting:
-        multiprocessing.set_forkserver_preload(preload_list())
-        server = forkserver._forkserver
-        if server._forkserver_pid is None and server._forkserver_address is not None:
-            # A forked worker inherits its parent's server, but CPython 3.11's ensure_running overlooks that.
-            server.ensure_running = lambda: None
         main, environment = sys.modules["__main__"], os.environ.copy()
         sys.modules["__main__"] = types.ModuleType("__main__")
         os.environ.update(kernel.ENVIRONMENT)
         try:
-            yield multiprocessing.get_context("forkserver")
+            if can_fork():
+                _reach_server()
+            yield multiprocessing.get_context("forkserver" if can_fork() else "spawn")
         finally:
             sys.modules["__main__"] = main
             for name in kernel.ENVIRONMENT:
@@ -59,3 +57,14 @@ def fork_context() -> Iterator[Any]:
                     os.environ[name] = environment[name]
                 else:
                     os.environ.pop(name, None)
+
+
+def _reach_server() -> None:
+    """Start the fork server, or find the one that this process was itself forked from."""
+    server = forkserver._forkserver
+    if server._forkserver_pid is None and server._forkserver_address is not None:
+        # CPython's ensure_running overlooks an inherited server, and every worker would preload a second one.
+        server.ensure_running = lambda: None
+    else:
+        multiprocessing.set_forkserver_preload(preload_list())
+        server.ensure_running()

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,7 @@ def claims_hash(card: Path) -> str:
     return digest(tomllib.loads(card.read_text(encoding="utf-8")).get("claim", []), 16)
 
 
+@cache
 def environment() -> dict[str, str]:
     """Python's minor version and the versions of the packages that compute."""
     found = {"python": ".".join(platform.python_version_tuple()[:2])}
@@ -91,6 +93,31 @@ def environment() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def data_roots() -> list[str]:
+    """The folders that hold data sets: the one named by WORKBENCH_DATA, and the cache of downloads."""
+    import pooch
+
+    named = os.environ.get("WORKBENCH_DATA")
+    return [*([str(Path(named).expanduser())] if named else []), str(pooch.os_cache("workbench"))]
+
+
+def folder_hash(folder: Path, end: int = 65536) -> str:
+    """Hash of a folder's (or one file's) content: names, sizes, and the first and last bytes of each file."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else [folder]
+    total = hashlib.sha256()
+    for path in files:
+        try:
+            with open(path, "rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                total.update(f"{path.relative_to(folder)}\0{size}\0".encode())
+                total.update(file.read(end))
+                file.seek(max(size - end, 0))
+                total.update(file.read(end))
+        except OSError:
+            total.update(b"unreadable")
+    return total.hexdigest()[:16]
 
 
 class Sources:
@@ -106,7 +133,12 @@ class Sources:
             self._files[path] = function(path)
         return self._files[path]
 
-    def identity(self, job: Job, modules: Iterable[str] = (), data: Mapping[str, str] | None = None) -> dict[str, Any]:
+    def data(self, name: str) -> str:
+        """Hash of the data set in the folder of this name, "" where there is none."""
+        places = [Path(root) / name for root in data_roots()]
+        return next((self._hash(place, folder_hash) for place in places if place.exists()), "")
+
+    def identity(self, job: Job, modules: Iterable[str] = (), data: Iterable[str] = ()) -> dict[str, Any]:
         """All parts of a job's identity, given the names of the modules and the data that it used."""
         return {
             "key": job.key,
@@ -114,7 +146,7 @@ class Sources:
             "claims": self._hash(job.card, claims_hash),
             "environment": self.environment,
             "modules": {name: self.modules.get(name, "") for name in sorted(modules)},
-            "data": dict(sorted((data or {}).items())),
+            "data": {name: self.data(name) for name in sorted(data)},
         }
 
     def changes(self, job: Job, content: Mapping[str, Any]) -> list[str]:
@@ -137,4 +169,5 @@ class Sources:
         for name, source in recorded["modules"].items():
             if now["modules"][name] != source:
                 changes.append(f"module {name}" if now["modules"][name] else f"module {name} (gone)")
+        changes += [f"data set {name}" for name, content in recorded["data"].items() if self.data(name) != content]
         return changes

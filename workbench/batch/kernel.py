@@ -43,14 +43,19 @@ def serve(connection_file: str, environment: dict[str, str], folder: str, log: s
         folder: working directory.
         log: file that receives what the process itself (not its cells) writes to standard output and error.
     """
-    os.setsid()  # a group of its own: Ctrl-C in the terminal misses it, and killing the group takes its children along
+    if hasattr(os, "setsid"):
+        os.setsid()  # a group of its own: Ctrl-C in the terminal misses it, killing the group takes its children along
     die_with_starter(os.getpid())
     os.environ.update(environment)
+    watch_data([root for root in environment.get("WORKBENCH_DATA_ROOTS", "").split(os.pathsep) if root])
     os.chdir(folder)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
+    for name in [n for n in sys.modules if n == "workbench" or n.startswith("workbench.")]:
+        if not name.startswith(_CARRIERS):
+            del sys.modules[name]  # the job imports what computes as it is on the disk now
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()  # siblings would share the global generator's state
     sys.argv = ["ipykernel_launcher", "-f", connection_file]
@@ -58,8 +63,10 @@ def serve(connection_file: str, environment: dict[str, str], folder: str, log: s
 
     from ipykernel.kernelapp import IPKernelApp
 
+    sys.modules["debugpy"] = None  # type: ignore[assignment]  # nobody debugs a job, and its import takes 0.3 s
     application = IPKernelApp.instance()
     application.initialize(["-f", connection_file, "--HistoryManager.hist_file=:memory:"])
+    del sys.modules["debugpy"]
     application.start()
     os._exit(0)  # the fork server's clean-up is not this process's business
 
@@ -77,7 +84,7 @@ def die_with_starter(process_group: int | None = None) -> None:
 
     def watch() -> None:
         wait([starter.sentinel])
-        if process_group is not None:
+        if process_group is not None and hasattr(os, "killpg"):
             os.killpg(process_group, signal.SIGKILL)
         os._exit(1)
 
@@ -88,6 +95,25 @@ def die_with_starter(process_group: int | None = None) -> None:
             os.close(server._forkserver_alive_fd)
         server._forkserver_alive_fd = server._forkserver_address = None
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+_data: set[str] = set()
+
+
+def watch_data(roots: list[str]) -> None:
+    """Note from now on which data sets (folders directly under a root) this process opens a file of."""
+    prefixes = tuple(os.path.join(os.path.realpath(root), "") for root in roots)
+    if not prefixes:
+        return
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "open" and isinstance(arguments[0], str):
+            path = os.path.realpath(arguments[0]) if not arguments[0].startswith(prefixes) else arguments[0]
+            for prefix in prefixes:
+                if path.startswith(prefix):
+                    _data.add(path[len(prefix) :].split(os.sep)[0])
+
+    sys.addaudithook(hook)
 
 
 def package_folder() -> Path:
@@ -112,7 +138,7 @@ def module_hashes() -> dict[str, str]:
 
 
 def used() -> str:
-    """What this kernel's job has used so far, as JSON: names of the imported `workbench` modules, and its data.
+    """What this kernel's job has used so far, as JSON: imported `workbench` modules, data sets, CPU time.
 
     The engine evaluates this in the kernel after the last cell.
     """
@@ -124,12 +150,11 @@ def used() -> str:
         and not name.startswith(_CARRIERS)
         and (getattr(module, "__file__", None) or "").startswith(folder)
     )
-    identity = getattr(sys.modules.get("workbench.data"), "loaded_identities", None)
     cuda = getattr(sys.modules.get("torch"), "cuda", None)
     return json.dumps(
         {
             "modules": modules,
-            "data": identity() if identity else {},
+            "data": sorted(_data),
             "cpu_seconds": round(time.process_time(), 3),
             "gpu": cuda.get_device_name() if cuda is not None and cuda.is_available() else None,
         }

@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ def git_state(folder: Path | None = None) -> dict[str, Any]:
     return {"commit": commit, "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
 
 
+@cache
 def machine() -> dict[str, Any]:
     """Class of the machine, without its name."""
     model = platform.processor() or platform.machine()
@@ -51,6 +53,7 @@ def machine() -> dict[str, Any]:
     }
 
 
+@cache
 def packages() -> dict[str, str]:
     """Versions of the packages that take part in a job."""
     found = {"python": platform.python_version()}

@@ -7,11 +7,12 @@ down takes nothing else down, and it is known which one it was.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import wait
@@ -19,8 +20,9 @@ from typing import Any
 
 from workbench.batch import execute
 from workbench.batch.execute import Options, Outcome
-from workbench.batch.forking import can_fork, fork_context
+from workbench.batch.forking import process_context
 from workbench.batch.jobs import Job
+from workbench.batch.store import Store
 
 HANGING = 30.0  # seconds beyond --timeout after which a worker that still hasn't stopped its job is killed
 _stop = threading.Event()
@@ -36,15 +38,7 @@ def supervise(job: Job, options: Options) -> Outcome:
     if _stop.is_set():
         return Outcome(job.key, "stopped")
     start = time.monotonic()
-    if can_fork():
-        with fork_context() as context:
-            receiver, sender = context.Pipe(duplex=False)
-            process = context.Process(target=execute.main, args=(sender, job, options))
-            process.start()
-    else:
-        import multiprocessing
-
-        context = multiprocessing.get_context("spawn")
+    with process_context() as context:
         receiver, sender = context.Pipe(duplex=False)
         process = context.Process(target=execute.main, args=(sender, job, options))
         process.start()
@@ -62,6 +56,7 @@ def _wait(process: Any, receiver: Any, job: Job, options: Options, start: float)
         if _stop.is_set():
             process.kill()  # its kernel notices and dies too
             process.join()
+            shutil.rmtree(Store(options.store).work(job.key), ignore_errors=True)
             return Outcome(job.key, "stopped")
         if options.timeout is not None and time.monotonic() - start > options.timeout + HANGING:
             hanging = True
@@ -92,23 +87,23 @@ def _ending(code: int | None) -> str:
 
 @dataclass(frozen=True)
 class Workers:
-    """An executor, how to hand a job to it, and how many jobs it runs at once (None: unknown)."""
+    """How to hand a job to an executor, and how many jobs it runs at once."""
 
-    executor: Executor
     submit: Callable[[Job, Options], Future]
-    slots: int | None
+    slots: int
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
-def executor_for(scheduler: str | None, jobs: int | None) -> Iterator[Workers]:
-    """The workers that `--scheduler` and `--jobs` ask for."""
-    if scheduler is None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        slots = jobs or cores
-        executor = ThreadPoolExecutor(slots, thread_name_prefix="slot")
-        try:
-            yield Workers(executor, lambda job, options: executor.submit(supervise, job, options), slots)
-        finally:
-            executor.shutdown(wait=True, cancel_futures=True)
-    else:
-        raise ValueError("--scheduler comes later")
+def local(jobs: int | None) -> Iterator[Workers]:
+    """`jobs` workers on this machine (default: one per core)."""
+    _stop.clear()
+    executor = ThreadPoolExecutor(jobs or cores(), thread_name_prefix="slot")
+    try:
+        yield Workers(lambda job, options: executor.submit(supervise, job, options), jobs or cores())
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
