@@ -41,11 +41,6 @@ def outer(left: Tensor, right: Tensor) -> Tensor:
     return (left[:, :, None] * right[:, None, :]).flatten(1)
 
 
-def add(total: Tensor | None, term: Tensor) -> Tensor:
-    """Accumulates in place; the first term becomes the total."""
-    return term if total is None else total.add_(term)
-
-
 @dataclass(frozen=True)
 class Places:
     """Where each layer's weight and bias lie in the ravelled parameters; None where they are not among them."""

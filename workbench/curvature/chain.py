@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .blocks import Matrix, add, outer, triangle, triangle_of_square
 from .directional import Kind, tap_products
+from .sums import Sums
 from .taps import run_with
 from .traffic import runs_at_once
 
@@ -26,11 +26,11 @@ _TEMPORARY_BYTES = 24 * 2**20
 
 def chain_matrix(loss: EmpiricalLoss, parameters: dict[str, Tensor], kind: Kind) -> Tensor:
     """The curvature matrix [parameter, parameter] without weight decay, for a structure that is a chain."""
-    sums = _Sums(loss, parameters, kind)
+    chain = _Chain(loss, parameters, kind)
     step = samples_at_once(loss, next(iter(parameters.values())))
     for start in range(0, len(loss.inputs), step):
-        sums.add(loss.inputs[start : start + step], loss.targets[start : start + step])
-    return sums.matrix()
+        chain.add(loss.inputs[start : start + step], loss.targets[start : start + step])
+    return chain.sums.matrix()
 
 
 def samples_at_once(loss: EmpiricalLoss, parameter: Tensor) -> int:
@@ -42,15 +42,13 @@ def samples_at_once(loss: EmpiricalLoss, parameter: Tensor) -> int:
     return min(len(loss.inputs), max(16, _TEMPORARY_BYTES // sample))
 
 
-class _Sums:
-    """Sums over samples, a matrix product each; turned into blocks at the end."""
+class _Chain:
+    """The recursion over the layers, for some samples at a time."""
 
     def __init__(self, loss: EmpiricalLoss, parameters: dict[str, Tensor], kind: Kind) -> None:
         self.loss, self.parameters, self.kind = loss, parameters, kind
         self.layers = loss.layers
-        self.packed: dict[int, Tensor] = {}
-        self.products: dict[tuple[int, int], Tensor] = {}
-        self.through_input: dict[tuple[int, int], Tensor] = {}
+        self.sums = Sums(self.layers, parameters)
 
     def add(self, inputs: Tensor, targets: Tensor) -> None:
         layers, last = self.layers, len(self.layers) - 1
@@ -93,16 +91,13 @@ class _Sums:
     def _accumulate(self, index: int, row: dict[int, Tensor], z, deltas, inflow, slopes) -> None:
         for at, factor in row.items():
             if at == index:
-                term = triangle_of_square(z[index]).mT @ triangle(factor)
-                self.packed[index] = add(self.packed.get(index), term)
+                self.sums.add_square(index, factor, z[index])
                 continue
-            key = (at, index)
-            term = factor.flatten(1).mT @ outer(z[at], z[index])
-            self.products[key] = add(self.products.get(key), term)
+            self.sums.add_pair(at, index, factor, z[at], z[index])
             if self.kind == "hessian" and self.layers[at].weight:
-                change = slopes[index] if at == index + 1 else inflow[at].flatten(1)
-                term = outer(deltas[at], z[index]).mT @ change
-                self.through_input[key] = add(self.through_input.get(key), term)
+                # The next layer's input is elementwise in this one's output.
+                change = slopes[index] if at == index + 1 else inflow[at]
+                self.sums.add_inflow(at, index, deltas[at], z[index], change)
 
     def _weight(self, index: int) -> Tensor:
         layer = self.layers[index]
@@ -146,24 +141,3 @@ class _Sums:
         bends, slopes = torch.func.grad(slopes_sum, has_aux=True)(held)
         flat = [[entry.reshape(len(inputs), -1) for entry in entries] for entries in (slopes, bends)]
         return seen, flat[0], flat[1]
-
-    def matrix(self) -> Tensor:
-        result = Matrix(next(iter(self.packed.values())), self.layers, self.parameters)
-        for index, packed in self.packed.items():
-            result.write_packed(index, packed)
-        for (later, earlier), product in self.products.items():
-            rows, columns = self.layers[later], self.layers[earlier]
-            block = product.reshape(rows.width, columns.width, rows.columns, columns.columns).permute(0, 2, 1, 3)
-            if (later, earlier) in self.through_input:
-                block = block.contiguous()
-                change = self.through_input[later, earlier]
-                inner = block[:, : rows.weight_columns]
-                if later == earlier + 1:
-                    # Elementwise: input i changes with tap i alone.
-                    change = change.reshape(rows.width, columns.columns, columns.width)
-                    inner.diagonal(dim1=1, dim2=2).add_(change)
-                else:
-                    change = change.reshape(rows.width, columns.columns, rows.weight_columns, columns.width)
-                    inner.add_(change.permute(0, 2, 3, 1))
-            result.write(later, earlier, block)
-        return result.value

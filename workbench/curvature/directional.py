@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from .blocks import Matrix, add
 from .products import pullback
+from .sums import Sums
 from .taps import Layer, run_with, tapped_loss
 from .traffic import runs_at_once
 
@@ -102,22 +102,16 @@ def tap_products(
 def directional_matrix(loss: EmpiricalLoss, parameters: dict[str, Tensor], kind: Kind) -> Tensor:
     """The curvature matrix [parameter, parameter] without weight decay, for any structure."""
     layers = loss.layers
-    totals: dict[tuple[int, int], Tensor] = {}
+    sums = Sums(layers, parameters)
     samples, block = _sizes(loss, next(iter(parameters.values())))
     for start in range(0, len(loss.inputs), samples):
         inputs, targets = loss.inputs[start : start + samples], loss.targets[start : start + samples]
         for first, layer in enumerate(layers):
-            _add_column(totals, loss, parameters, inputs, targets, kind, first, max(1, block[first] // layer.width))
-    result = Matrix(totals[0, 0], layers, parameters)
-    for (later, earlier), total in totals.items():
-        rows, columns = layers[later], layers[earlier]
-        # [tap, (a i), j] -> [a, i, b, j]
-        total = total.reshape(columns.width, rows.width, rows.columns, columns.columns).permute(1, 2, 0, 3)
-        result.write(later, earlier, total)
-    return result.value
+            _add_column(sums, loss, parameters, inputs, targets, kind, first, max(1, block[first] // layer.width))
+    return sums.matrix()
 
 
-def _add_column(totals, loss, parameters, inputs, targets, kind: Kind, first: int, positions: int) -> None:
+def _add_column(sums, loss, parameters, inputs, targets, kind: Kind, first: int, positions: int) -> None:
     """Add what these samples contribute to the blocks of layer `first` with itself and with the later ones."""
     layers = loss.layers
     layer = layers[first]
@@ -133,21 +127,32 @@ def _add_column(totals, loss, parameters, inputs, targets, kind: Kind, first: in
         span = units[position * width : (position + positions) * width]
         products = tap_products(loss, layers, parameters, inputs, targets, kind, first, span)
         z_first = layer.extended(products.inputs[0])[:, position : position + positions]
+        whole = layer.positions == 1
         for later in range(first, len(layers)):
             at = later - first
             other = layers[later]
             z = other.extended(products.inputs[at])
             change = torch.func.vmap(other.rows)(products.gradient_changes[at])
-            flow = torch.einsum("knta,nti->knai", change, z)
+            moved = None
             if kind == "hessian" and later > first and other.weight:
-                moved = torch.func.vmap(lambda value, other=other: other.extended(value, 0.0))(
-                    products.input_changes[at - 1]
-                )
+                moved = products.input_changes[at - 1]
+            if whole and other.positions == 1:
+                second = change[:, :, 0].permute(1, 2, 0)
+                if later == first:
+                    sums.add_square(first, second, z[:, 0])
+                    continue
+                sums.add_pair(later, first, second, z[:, 0], z_first[:, 0])
+                if moved is not None:
+                    inflow = moved.flatten(2).permute(1, 2, 0)
+                    sums.add_inflow(later, first, other.rows(products.gradients[at])[:, 0], z_first[:, 0], inflow)
+                continue
+            flow = torch.einsum("knta,nti->knai", change, z)
+            if moved is not None:
+                moved = torch.func.vmap(lambda value, other=other: other.extended(value, 0.0))(moved)
                 flow = flow + torch.einsum("nta,knti->knai", other.rows(products.gradients[at]), moved)
             # Directions are position-major: [position, tap, sample, (a i)] against [sample, position, column].
             flow = flow.flatten(2).unflatten(0, (z_first.shape[1], width))
-            term = torch.einsum("pbnx,npj->bxj", flow, z_first)
-            totals[later, first] = add(totals.get((later, first)), term)
+            sums.add_positions(later, first, flow, z_first)
 
 
 def _sizes(loss: EmpiricalLoss, parameter: Tensor) -> tuple[int, list[int]]:
