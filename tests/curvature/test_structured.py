@@ -262,3 +262,15 @@ def test_the_error_estimate_is_the_distance_to_products():
     matrix, error = hessian(loss, loss.parameters(), return_error=True)
     assert torch.equal(matrix, hessian(loss, loss.parameters()))
     assert error < 1e-14
+
+
+def test_large_feature_maps_are_left_to_products():
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 3, 3, padding=1), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2)
+    )
+    inputs = torch.randn(4, 1, 12, 12, dtype=torch.float64)
+    loss = empirical_loss(model.double(), functional.cross_entropy, inputs, torch.arange(4) % 2)
+    assert loss.structure is not None
+    assert structured_matrix(loss, loss.parameters(), "hessian") is None
+    assert_equal(hessian(loss, loss.parameters()), generic(loss, loss.parameters()))

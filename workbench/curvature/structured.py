@@ -42,7 +42,8 @@ def structured_matrix(loss: EmpiricalLoss, parameters: Parameters, kind: Kind) -
 def _pays(loss: EmpiricalLoss, parameters: dict[str, Tensor]) -> bool:
     """Whether taps take fewer operations per sample than Hessian-vector products with every unit vector.
 
-    A product costs about six forward passes, a direction about four of them and the assembly of its blocks.
+    A product costs about six forward passes, a direction about four of them and the assembly of its blocks, whose small
+    matrix products take about twice as long per operation (measured: even at 0.5 to 0.7, 2.4 times faster at 0.16).
     """
     layers = loss.layers
     forward = [2 * layer.positions * layer.width * layer.module.weight[0].numel() for layer in layers]
@@ -53,4 +54,4 @@ def _pays(loss: EmpiricalLoss, parameters: dict[str, Tensor]) -> bool:
         for at in range(first, len(layers)):
             entries = layers[at].width * layers[at].columns
             taps += directions * (4 * forward[at] + 4 * layers[at].positions * entries + 2 * entries * layer.columns)
-    return taps < products
+    return taps < 0.5 * products
