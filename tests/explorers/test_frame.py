@@ -1,0 +1,98 @@
+"""The explorers' frame: redraws in place, says what is wrong, and does not grow."""
+
+import asyncio
+import gc
+
+import matplotlib.pyplot as plt
+import pytest
+
+from workbench.explorers.frame import Control, Explorer
+
+
+def draw(figure, rho, n, rule):
+    if rho > 5:
+        raise ValueError("rho must be at most 5 <here>")
+    figure.subplots().plot([0, rho], [0, n])
+    return f"{rule}: {rho:g}"
+
+
+def explorer():
+    controls = [
+        Control("rho", "radius", 0.1, 0.01, 10.0, kind="log", unit="length"),
+        Control("n", "samples", 3, 1, 9, kind="int"),
+        Control("rule", "rule", "sam", kind="choice", choices=("sam", "usam")),
+    ]
+    return Explorer("A test", controls, draw, size=(2, 1))
+
+
+def picture(shown):
+    return bytes(shown._picture.value)
+
+
+def test_moving_a_control_changes_the_picture_and_the_read_out():
+    shown = explorer()
+    before = picture(shown)
+    assert before.startswith(b"\x89PNG")
+    shown.set(rho=1.0, n=8)
+    assert picture(shown) != before and shown._readout.value == "sam: 1"
+    assert shown.values == {"rho": 1.0, "n": 8, "rule": "sam"}
+
+
+def test_a_change_in_the_widget_redraws():
+    shown = explorer()
+    shown._widgets["rule"].value = "usam"
+    assert shown._readout.value.startswith("usam")
+
+
+def test_several_changes_in_a_row_redraw_once():
+    async def hold_the_key():
+        shown = explorer()
+        start = shown.redraws
+        for n in range(1, 9):
+            shown._widgets["n"].value = n
+        await asyncio.sleep(0.2)
+        return shown.redraws - start
+
+    assert asyncio.run(hold_the_key()) == 1
+
+
+def test_errors_are_shown_escaped_and_the_picture_stays():
+    shown = explorer()
+    before = picture(shown)
+    shown.set(rho=10.0)
+    assert "at most 5 &lt;here&gt;" in shown._readout.value and picture(shown) == before
+    shown.reset()
+    assert "no picture" not in shown._readout.value and shown.values["rho"] == 0.1
+
+
+def test_options_for_papermill():
+    assert explorer().options() == "-p rho 0.1 -p n 3 -p rule sam"
+
+
+def test_five_hundred_moves_leave_nothing_behind():
+    shown = explorer()
+    gc.collect()
+    figures = len([o for o in gc.get_objects() if type(o).__name__ == "Figure"])
+    for move in range(500):
+        shown._widgets["n"].value = 1 + move % 9
+    gc.collect()
+    assert len([o for o in gc.get_objects() if type(o).__name__ == "Figure"]) <= figures + 1
+    assert not plt.get_fignums()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"value": 2.0, "low": 0.0, "high": 1.0},
+        {"value": 1.0, "low": 0.0, "high": 1.0, "kind": "log"},
+        {"value": "x", "kind": "choice", "choices": ("a",)},
+    ],
+)
+def test_controls_refuse_what_does_not_fit(bad):
+    with pytest.raises(ValueError, match="rho"):
+        Control("rho", "radius", **bad)
+
+
+def test_unknown_parameters_are_named():
+    with pytest.raises(ValueError, match="unknown parameter rhoo"):
+        explorer().set(rhoo=1.0)

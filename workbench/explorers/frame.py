@@ -1,0 +1,176 @@
+"""The frame around every explorer: controls on the left, one picture that is redrawn in place, a line of read-outs.
+
+An explorer supplies its controls and a function `draw(figure, **values)`; the frame does the rest. Pictures are drawn on a
+figure of their own, never through pyplot, and sent as PNG to one image widget: nothing piles up however often one moves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import io
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import ipywidgets as widgets
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+DEBOUNCE = 0.05
+"""Seconds of quiet before redrawing: holding an arrow key redraws once."""
+BUSY_AFTER = 0.2
+"""Seconds a redraw may take before the next one announces itself."""
+
+Draw = Callable[..., str | None]
+
+
+@dataclass(frozen=True)
+class Control:
+    """One parameter of an explorer.
+
+    kind "float" and "int" are sliders, "log" a slider in powers of ten with `low` and `high` given as values, "choice" a
+    drop-down of `choices`. `meaning` becomes the tooltip.
+    """
+
+    name: str
+    label: str
+    value: Any
+    low: float = 0.0
+    high: float = 1.0
+    step: float | None = None
+    kind: Literal["float", "log", "int", "choice"] = "float"
+    unit: str = ""
+    choices: Sequence[Any] = ()
+    meaning: str = ""
+
+    def __post_init__(self) -> None:
+        if self.kind == "choice":
+            if self.value not in self.choices:
+                raise ValueError(f"{self.name} must be one of {list(self.choices)}, got {self.value!r}")
+        elif not self.low <= self.value <= self.high:
+            raise ValueError(f"{self.name} must be between {self.low:g} and {self.high:g}, got {self.value!r}")
+        if self.kind == "log" and self.low <= 0:
+            raise ValueError(f"{self.name} is logarithmic, so its low end must be > 0, got {self.low!r}")
+
+    def widget(self) -> widgets.Widget:
+        """The ipywidgets control, keyboard operable, that reports its value on release only."""
+        label = f"{self.label} [{self.unit}]" if self.unit else self.label
+        common: dict[str, Any] = {
+            "description": label,
+            "tooltip": self.meaning or label,
+            "style": {"description_width": "9em"},
+            "layout": widgets.Layout(width="26em"),
+        }
+        if self.kind == "choice":
+            return widgets.Dropdown(options=list(self.choices), value=self.value, **common)
+        common["continuous_update"] = False
+        if self.kind == "int":
+            return widgets.IntSlider(
+                value=self.value, min=int(self.low), max=int(self.high), step=int(self.step or 1), **common
+            )
+        if self.kind == "log":
+            low, high = math.log10(self.low), math.log10(self.high)
+            step = self.step or (high - low) / 100
+            return widgets.FloatLogSlider(
+                value=self.value, min=low, max=high, step=step, readout_format=".3g", **common
+            )
+        step = self.step or (self.high - self.low) / 100
+        return widgets.FloatSlider(
+            value=self.value, min=self.low, max=self.high, step=step, readout_format=".3g", **common
+        )
+
+
+class Explorer(widgets.VBox):
+    """Controls and picture. `values` are the current parameters; `redraw()` draws at once."""
+
+    def __init__(
+        self, title: str, controls: Sequence[Control], draw: Draw, size: tuple[float, float] = (9.0, 4.2)
+    ) -> None:
+        self._draw, self._size = draw, size
+        self._controls = {control.name: control for control in controls}
+        self._widgets = {control.name: control.widget() for control in controls}
+        self._picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
+        self._readout, self._busy = widgets.HTML(), widgets.HTML("&nbsp;")
+        self._copied = widgets.Text(description="papermill", layout=widgets.Layout(width="52em", display="none"))
+        self._pending: asyncio.TimerHandle | None = None
+        self._seconds = 0.0
+        self.redraws = 0
+        reset = widgets.Button(description="Reset", tooltip="Back to the values at the start")
+        copy = widgets.Button(description="Copy these parameters", tooltip="Show them as papermill options")
+        reset.on_click(lambda _: self.reset())
+        copy.on_click(lambda _: self._show_options())
+        for widget in self._widgets.values():
+            widget.observe(lambda _: self._changed(), names="value")
+        buttons = widgets.HBox([reset, copy, self._busy])
+        panel = widgets.Box(
+            list(self._widgets.values()), layout=widgets.Layout(flex_flow="row wrap", align_items="center")
+        )
+        heading = widgets.HTML(f"<b>{html.escape(title)}</b>")
+        super().__init__([heading, panel, buttons, self._copied, self._readout, self._picture])
+        self.add_class("workbench-explorer")
+        self.redraw()
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The current parameters by name."""
+        return {name: widget.value for name, widget in self._widgets.items()}
+
+    def set(self, **values: Any) -> None:
+        """Move several controls and redraw once."""
+        unknown = [name for name in values if name not in self._widgets]
+        if unknown:
+            raise ValueError(f"unknown parameter {', '.join(unknown)}; this explorer has {', '.join(self._widgets)}")
+        with self.hold_trait_notifications():
+            for name, value in values.items():
+                self._widgets[name].value = value
+        self.redraw()
+
+    def reset(self) -> None:
+        """Back to the values at the start."""
+        self.set(**{name: control.value for name, control in self._controls.items()})
+
+    def options(self) -> str:
+        """The current parameters as papermill options."""
+        return " ".join(f"-p {name} {value!r}".replace("'", "") for name, value in self.values.items())
+
+    def redraw(self) -> None:
+        """Draw the current values. An error becomes a message in place of the read-out; the last picture stays."""
+        if self._pending is not None:
+            self._pending.cancel()
+            self._pending = None
+        if self._seconds > BUSY_AFTER:
+            self._busy.value = "computing …"
+        start = time.perf_counter()
+        figure = Figure(figsize=self._size, layout="constrained")
+        FigureCanvasAgg(figure)
+        try:
+            text = self._draw(figure, **self.values)
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format="png", dpi=100)
+            self._picture.value = buffer.getvalue()
+            self._readout.value = html.escape(text or "")
+        except Exception as error:  # whatever a draw function runs into is for the reader to see, not for the kernel
+            problem = html.escape(str(error) or type(error).__name__)
+            self._readout.value = f"<b>✘ These values give no picture:</b> {problem}"
+        if self._copied.layout.display is None:
+            self._copied.value = self.options()
+        self._seconds = time.perf_counter() - start
+        self._busy.value = "&nbsp;"
+        self.redraws += 1
+
+    def _show_options(self) -> None:
+        self._copied.value = self.options()
+        self._copied.layout.display = None
+
+    def _changed(self) -> None:
+        if self._pending is not None:
+            self._pending.cancel()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self.redraw()
+            return
+        self._pending = loop.call_later(DEBOUNCE, self.redraw)
