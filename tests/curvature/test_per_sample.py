@@ -142,3 +142,10 @@ def test_coupled_samples_have_no_gradients_of_their_own():
     loss = empirical_loss(model, lambda outputs, goals: (outputs - goals).square().mean().sqrt(), inputs, targets)
     with pytest.raises(ValueError, match="couples its samples"):
         per_sample_gradients(loss, loss.parameters())
+
+
+def test_scalar_parameters():
+    found = per_sample_gradients(
+        lambda p, x: p["a"] * x + p["b"].sum(), {"a": torch.tensor(2.0), "b": torch.ones(2)}, torch.arange(3.0)
+    )
+    torch.testing.assert_close(found, torch.tensor([[0.0, 1, 1], [1, 1, 1], [2, 1, 1]]))

@@ -129,10 +129,8 @@ def _tridiagonals(operator: HVPOperator, probes: int, steps: int, seed: int) -> 
         diagonal.append((vectors * images).sum(1))
         if step == steps - 1:
             break
-        known = basis[:, : step + 1]
-        for _ in range(2):
-            coefficients = torch.bmm(known, images[:, :, None])
-            images = torch.baddbmm(images[:, None], coefficients.mT, known, alpha=-1)[:, 0]
+        # One probe at a time: matrix-vector products run at memory speed, batched ones six times slower (measured).
+        images = torch.stack([_orthogonal(image, basis[i, : step + 1]) for i, image in enumerate(images)])
         lengths = images.norm(dim=1)
         # An exhausted Krylov space is cut off: what follows has weight zero in the quadrature.
         scale = torch.stack(diagonal).abs().amax(0)
@@ -143,6 +141,13 @@ def _tridiagonals(operator: HVPOperator, probes: int, steps: int, seed: int) -> 
     if not torch.isfinite(diagonals).all():
         raise ValueError("a Hessian-vector product is not finite; the loss has no second derivative here")
     return diagonals, torch.stack(off, 1)
+
+
+def _orthogonal(vector: Tensor, basis: Tensor) -> Tensor:
+    """The vector less its parts along the basis rows, twice for rounding's sake."""
+    for _ in range(2):
+        vector = torch.addmv(vector, basis.mT, basis @ vector, alpha=-1)
+    return vector
 
 
 def _gauss(diagonal: Tensor, off: Tensor) -> tuple[Tensor, Tensor]:

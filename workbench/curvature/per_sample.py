@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench import memory
-from workbench.parameters import Parameters
+from workbench.parameters import Parameters, leaves
 
 from .ghost import chunk_square_norms
 from .products import flat_loss, flatten
@@ -42,7 +42,7 @@ class GradientNoise(NamedTuple):
 
 
 def per_sample_gradients(
-    loss: SampleLoss, parameters: Parameters, *data: Tensor, chunk: int = 64
+    loss: SampleLoss, parameters: Parameters, *data: Tensor, chunk: int = 128
 ) -> Float[Tensor, "sample parameter"]:
     """The gradient of every sample's loss, as rows of one matrix; columns follow `parameters.ravel`.
 
@@ -63,12 +63,12 @@ def per_sample_gradients(
         return torch.cat([source.gradients(start) for start in source.starts])
     buffer = source.flat.new_empty(source.samples, source.flat.numel())
     for start in source.starts:
-        buffer[start : start + chunk] = source.gradients(start)
+        source.gradients(start, buffer[start : start + chunk])
     return buffer
 
 
 def per_sample_gradient_norms(
-    loss: SampleLoss, parameters: Parameters, *data: Tensor, chunk: int = 64
+    loss: SampleLoss, parameters: Parameters, *data: Tensor, chunk: int = 128
 ) -> Float[Tensor, " sample"]:
     """Euclidean norm of every sample's gradient; nothing larger than `chunk` gradients is formed, for networks of affine
     layers not even those ("ghost norms"). Runs under `torch.func.vmap`.
@@ -78,7 +78,7 @@ def per_sample_gradient_norms(
 
 
 def gradient_covariance(
-    loss: SampleLoss, parameters: Parameters, *data: Tensor, chunk: int = 64
+    loss: SampleLoss, parameters: Parameters, *data: Tensor, chunk: int = 128
 ) -> Float[Tensor, "parameter parameter"]:
     """Covariance matrix of the sample gradients (divisor n), exact.
 
@@ -97,7 +97,7 @@ def gradient_covariance(
 
 
 def gradient_covariance_spectrum(
-    loss: SampleLoss, parameters: Parameters, *data: Tensor, chunk: int = 64
+    loss: SampleLoss, parameters: Parameters, *data: Tensor, chunk: int = 128
 ) -> Float[Tensor, " eigenvalue"]:
     """The min(n, P) largest eigenvalues of the gradient covariance, ascending; the others are zero.
 
@@ -109,7 +109,9 @@ def gradient_covariance_spectrum(
     return symmetric_eigenvalues(gram / samples).clamp(min=0)
 
 
-def gradient_signal_to_noise(loss: SampleLoss, parameters: Parameters, *data: Tensor, chunk: int = 64) -> GradientNoise:
+def gradient_signal_to_noise(
+    loss: SampleLoss, parameters: Parameters, *data: Tensor, chunk: int = 128
+) -> GradientNoise:
     """Squared norm of the mean sample gradient against the trace of the covariance; nothing [n, P] is stored."""
     source = _Source(loss, parameters, data, chunk)
     samples = source.samples
@@ -141,11 +143,21 @@ class _Source:
         if network is not None:
             network.check(parameters)
 
-    def gradients(self, start: int) -> Tensor:
-        def one_gradient(*sample: Tensor) -> Tensor:
-            return torch.func.grad(flat_loss(lambda point: self.sample_loss(point, *sample), self.unflatten))(self.flat)
+    def gradients(self, start: int, buffer: Tensor | None = None) -> Tensor:
+        point = self.unflatten(self.flat)
 
-        return torch.func.vmap(one_gradient)(*self._batch(start))
+        def one_gradient(*sample: Tensor) -> Parameters:
+            evaluate = flat_loss(lambda here: self.sample_loss(here, *sample), lambda here: here)
+            return torch.func.grad(evaluate)(point)  # pyrefly: ignore[bad-argument-type]
+
+        pieces = [
+            piece.reshape(piece.shape[0], -1) for piece in leaves(torch.func.vmap(one_gradient)(*self._batch(start)))
+        ]
+        if buffer is None:
+            return torch.cat(pieces, dim=1)
+        for part, piece in zip(buffer.split([piece.shape[1] for piece in pieces], dim=1), pieces, strict=True):
+            part.copy_(piece)
+        return buffer
 
     def square_norms(self, start: int) -> Tensor:
         if self.network is None or not isinstance(self.parameters, dict):
