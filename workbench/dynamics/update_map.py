@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Bool
-from torch import Tensor
 
 from workbench.dynamics.oracle import StepOracle
-from workbench.dynamics.run import Run
 from workbench.optimizers.rule import Rule, State
-from workbench.parameters import Parameters, norm, subtract, zeros_like
+from workbench.parameters import Parameters, zeros_like
 from workbench.problems.base import Problem
 
 
@@ -34,13 +31,3 @@ def update_map(problem: Problem, rule: Rule) -> Callable[..., tuple[Parameters, 
 def resting(rule: Rule, parameters: Parameters) -> tuple[Parameters, ...]:
     """The state of a run that stands still at `parameters`."""
     return (parameters,) if rule.momentum == "none" else (parameters, zeros_like(parameters))
-
-
-def converged(problem: Problem, rule: Rule, run: Run, tol: float = 1e-10) -> Bool[Tensor, ""]:
-    """Whether a full-batch run ended at a critical point: gradient norm and length of the next step are below `tol`.
-
-    False for runs that diverged.
-    """
-    state = (run.parameters,) if run.state.velocity is None else (run.parameters, run.state.velocity)
-    following = update_map(problem, rule)(*state)[0]
-    return (norm(problem.gradient(run.parameters)) < tol) & (norm(subtract(following, run.parameters)) < tol)

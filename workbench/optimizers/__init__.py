@@ -1,7 +1,17 @@
 """Update rules as pure functions: gradient descent, heavy ball and Nesterov around any effective gradient."""
 
+from workbench.optimizers.adam import Adam, adam
 from workbench.optimizers.adapter import as_torch
-from workbench.optimizers.filters import admissible_set, curvature_polynomial, max_sharpness, stability_constant
+from workbench.optimizers.averaging import EMA, LAWA, AveragedRule, SegmentMean, UniformMean, recompute_batch_norm
+from workbench.optimizers.filters import (
+    admissible_set,
+    curvature_polynomial,
+    filter_ratio,
+    max_sharpness,
+    stability_constant,
+    update_radius,
+)
+from workbench.optimizers.loss_valley import SWAD, LossValley, loss_valley
 from workbench.optimizers.rule import Oracle, Plain, Rule, State, gradient_descent, heavy_ball, nesterov
 from workbench.optimizers.schedules import LinearDecay, StepDecay, SwitchOn
 from workbench.optimizers.sharpness_aware import (
@@ -25,36 +35,49 @@ from workbench.optimizers.sharpness_aware import (
 )
 
 __all__ = [
+    "EMA",
+    "LAWA",
     "MSAM",
+    "SWAD",
+    "Adam",
+    "AveragedRule",
     "GradientPenalty",
     "HessianUSAM",
     "LinearDecay",
+    "LossValley",
     "MultiStepSAM",
     "NestedUSAM",
     "Oracle",
     "Plain",
     "Rule",
+    "SegmentMean",
     "State",
     "StepDecay",
     "SwitchOn",
     "TwoStepUSAM",
     "UnifiedSAM",
+    "UniformMean",
+    "adam",
     "admissible_set",
     "as_torch",
     "by_name",
     "curvature_polynomial",
+    "filter_ratio",
     "gradient_descent",
     "gradient_penalty",
     "heavy_ball",
     "hessian_usam",
+    "loss_valley",
     "m_sam",
     "max_sharpness",
     "multi_step_sam",
     "nested_usam",
     "nesterov",
+    "recompute_batch_norm",
     "sam",
     "stability_constant",
     "two_step_usam",
     "unified_sam",
+    "update_radius",
     "usam",
 ]

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from workbench.optimizers.rule import Plain, Rule
 from workbench.optimizers.sharpness_aware import GradientPenalty, HessianUSAM, NestedUSAM, TwoStepUSAM, UnifiedSAM
+from workbench.parameters import concrete
 
 Interval = tuple[float, float]
 
@@ -25,7 +26,8 @@ def curvature_polynomial(rule: Rule) -> Callable[[Float[np.ndarray, ...]], Float
     """p with Jac g~ = p(H) at critical points, as a function of eigenvalues (floats, arrays or tensors).
 
     gd: l; usam and grad_penalty: l(1 + rho l); usam_two_step: l(1 + rho l)^2; usam_nested: l(1 + rho l + rho^2 l^2);
-    hessian_usam: l(1 + rho l^2). Raises ValueError for rules whose g~ is not differentiable at critical points.
+    hessian_usam: l(1 + rho l^2). Works inside sweeps, where every run has its own hyper-parameters.
+    Raises ValueError for rules whose g~ is not differentiable at critical points.
     """
     rho = _rho(rule)
     match rule.gradient:
@@ -42,10 +44,39 @@ def curvature_polynomial(rule: Rule) -> Callable[[Float[np.ndarray, ...]], Float
     raise _no_filter(rule)
 
 
-def stability_constant(rule: Rule) -> float:
+def stability_constant(rule: Rule) -> float | Tensor:
     """c of the filter 0 <= p(lambda) <= c/alpha (Jury test on the momentum scheme's characteristic polynomial)."""
-    beta = _number("beta", rule.beta)
+    beta = _value("beta", rule.beta)
     return {"none": 2.0, "heavy_ball": 2 * (1 + beta), "nesterov": 2 * (1 + beta) / (1 + 2 * beta)}[rule.momentum]
+
+
+def filter_ratio(rule: Rule, eigenvalues: Float[Tensor, ...]) -> Float[Tensor, ...]:
+    """alpha p(lambda)/c for every eigenvalue: between 0 and 1 where the filter lets it pass.
+
+    Works inside sweeps. Eigenvalues may also be a float or a NumPy array.
+
+    >>> from workbench.optimizers import gradient_descent
+    >>> filter_ratio(gradient_descent(0.5), 3.0)
+    0.75
+    """
+    return _value("step_size", rule.step_size) * curvature_polynomial(rule)(eigenvalues) / stability_constant(rule)
+
+
+def update_radius(rule: Rule, eigenvalue: Float[np.ndarray, ...]) -> Float[np.ndarray, ...]:
+    """Spectral radius of the update's Jacobian in an eigendirection of the Hessian, at a critical point.
+
+    With q = alpha p(lambda) it is |1 - q| without momentum, and the larger root's modulus of z^2 - (1 + beta - q) z + beta
+    (heavy ball) or z^2 - (1 + beta)(1 - q) z + beta (1 - q) (Nesterov).
+    """
+    step_size, beta = _number("step_size", rule.step_size), _number("beta", rule.beta)
+    q = step_size * curvature_polynomial(rule)(np.asarray(eigenvalue, dtype=float))
+    if rule.momentum == "none":
+        return np.abs(1 - q)
+    trace, product = (
+        (1 + beta - q, beta + 0 * q) if rule.momentum == "heavy_ball" else ((1 + beta) * (1 - q), beta * (1 - q))
+    )
+    root = np.sqrt((trace**2 - 4 * product).astype(complex))
+    return np.maximum(np.abs(trace + root), np.abs(trace - root)) / 2
 
 
 def admissible_set(rule: Rule) -> list[Interval]:
@@ -59,8 +90,8 @@ def admissible_set(rule: Rule) -> list[Interval]:
     >>> admissible_set(usam(0.5, 0.5))
     [(-4.0, -2.0), (0.0, 2.0)]
     """
-    polynomial, rho = curvature_polynomial(rule), _rho(rule)
-    bound = stability_constant(rule) / _number("step_size", rule.step_size)
+    polynomial, rho = curvature_polynomial(rule), float(_rho(rule))
+    bound = float(stability_constant(rule)) / _number("step_size", rule.step_size)
     if rho == 0 or isinstance(rule.gradient, Plain):
         return [(0.0, bound)]
     if isinstance(rule.gradient, (UnifiedSAM, GradientPenalty)):
@@ -80,21 +111,37 @@ def max_sharpness(rule: Rule) -> float:
     return admissible_set(rule)[-1][1]
 
 
-def _rho(rule: Rule) -> float:
+def _rho(rule: Rule) -> float | Tensor:
     gradient = rule.gradient
     if isinstance(gradient, Plain):
         return 0.0
-    if isinstance(gradient, UnifiedSAM) and _number("lam", gradient.lam) != 0 and _number("rho", gradient.rho) != 0:
+    if isinstance(gradient, UnifiedSAM) and _number("lam", gradient.lam) != 0 and not _is_zero(gradient.rho):
         raise _no_filter(rule)
     if "rho" not in vars(gradient):
         raise _no_filter(rule)
-    return _number("rho", vars(gradient)["rho"])
+    return _value("rho", vars(gradient)["rho"])
+
+
+def _is_zero(rho: object) -> bool:
+    number = _value("rho", rho)
+    return not isinstance(number, Tensor) and number == 0
+
+
+def _value(name: str, value: object) -> float | Tensor:
+    """The number, or the tensor of a sweep in which every run has its own."""
+    if callable(value):
+        raise ValueError(f"{name} is a schedule; the filter is defined for constant hyper-parameters")
+    if isinstance(value, Tensor):
+        number = concrete(value)
+        return value if number is None else number
+    return float(value)  # type: ignore[arg-type]
 
 
 def _number(name: str, value: object) -> float:
-    if callable(value):
-        raise ValueError(f"{name} is a schedule; the filter is defined for constant hyper-parameters")
-    return float(value.item() if isinstance(value, Tensor) else value)  # type: ignore[arg-type]
+    number = _value(name, value)
+    if isinstance(number, Tensor):
+        raise ValueError(f"{name} differs from run to run; ask for the pass band outside the sweep, one rule at a time")
+    return number
 
 
 def _no_filter(rule: Rule) -> ValueError:
