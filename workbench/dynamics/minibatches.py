@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import numpy as np
+import torch
 from jaxtyping import Int
 from torch import Tensor
 
@@ -25,11 +26,14 @@ class Minibatches:
     """`indices(step)` gives the minibatch of that step.
 
     "epoch": every epoch visits the samples in a fresh random order, in consecutive batches; an incomplete last batch is
-    dropped. "replacement": uniform independent samples.
-    Raises ValueError when batch_size is not in 1..n or the sampling is unknown.
+    dropped. "replacement": uniform independent samples; with `strata` (sizes of consecutive groups of samples), equally
+    many from each, group after group.
+    Raises ValueError when batch_size is not in 1..n or no multiple of the number of strata, or the sampling is unknown.
     """
 
-    def __init__(self, seed: Seed, n: int, batch_size: int, sampling: Sampling = "epoch") -> None:
+    def __init__(
+        self, seed: Seed, n: int, batch_size: int, sampling: Sampling = "epoch", strata: tuple[int, ...] = ()
+    ) -> None:
         if sampling not in get_args(Sampling):
             raise ValueError(f"sampling must be one of {', '.join(get_args(Sampling))}, got {sampling!r}")
         if n == 0:
@@ -38,7 +42,12 @@ class Minibatches:
             raise ValueError(f"batch_size must be an int >= 1, got {batch_size!r}; sweep it with static=['batch_size']")
         if sampling == "epoch" and batch_size > n:
             raise ValueError(f"batch_size must be at most the number of samples {n}, got {batch_size}")
-        self.seed, self.n, self.batch_size, self.sampling = seed, n, batch_size, sampling
+        if strata and (sampling != "replacement" or batch_size % len(strata)):
+            raise ValueError(
+                f"a problem with {len(strata)} strata needs sampling='replacement' and a batch_size that they divide, "
+                f"got sampling={sampling!r} and batch_size={batch_size}"
+            )
+        self.seed, self.n, self.batch_size, self.sampling, self.strata = seed, n, batch_size, sampling, strata
         self.per_epoch = max(1, n // batch_size)
         row = n if sampling == "epoch" else batch_size
         self._rows = max(1, _BLOCK_ENTRIES // row)
@@ -56,8 +65,18 @@ class Minibatches:
         if self._block is None or self._block[0] != number:
             if self.sampling == "epoch":
                 block = _permutations(self.seed, self.n, self._rows, number)
+            elif self.strata:
+                block = self._stratified(number)
             else:
                 shape = (self._rows, self.batch_size)
                 block = draws.integers(self.seed, self.n, shape, stream="batches", counter=number)
             self._block = (number, block)
         return self._block[1][offset]
+
+    def _stratified(self, number: int) -> Tensor:
+        each = self.batch_size // len(self.strata)
+        shape = (self._rows, len(self.strata), each)
+        chance = draws.uniform(self.seed, shape, stream="batches", counter=number)
+        sizes = torch.tensor(self.strata, device=chance.device)[:, None]
+        offsets = torch.cumsum(sizes, 0) - sizes
+        return (offsets + (chance * sizes).to(torch.int64)).flatten(1)

@@ -6,7 +6,7 @@ import contextvars
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,15 +20,18 @@ from workbench.dynamics.labelled import Labelled, label
 from workbench.dynamics.minibatches import Minibatches, Sampling
 from workbench.dynamics.progress import bar
 from workbench.dynamics.stepping import Carry, Stepper, wanted_compiled
-from workbench.optimizers.rule import Rule, State
+from workbench.optimizers.averaging import Average, AveragedRule
+from workbench.optimizers.rule import State, UpdateRule
 from workbench.parameters import Parameters, concrete, count, largest, leaves, tree_map
 from workbench.problems.base import Measure, Problem
 
 BLOWUP = 1e8
 """A run counts as diverged from the step on at which a parameter exceeds this in absolute value or is not finite."""
 
-Recordable = str | Callable[[Parameters], Tensor | Labelled]
-Stage = tuple[Rule, int]
+Quantity = str | Callable[[Parameters], Tensor | Labelled]
+Recordable = Quantity | tuple[str, Quantity]
+"""A quantity of the parameters, or the name of an average with a quantity of that average."""
+Stage = tuple[UpdateRule, int]
 
 _divergences: contextvars.ContextVar[list[Tensor] | None] = contextvars.ContextVar("divergences", default=None)
 
@@ -39,7 +42,8 @@ class Run:
 
     `records[name]` has the dimension `step`; entries from the divergence on are NaN, and so are the parameters of a run
     that diverged. `diverged_at` is the number of steps after which it was seen, -1 if never.
-    `integrals[name]` is the sum over all steps of step_size times the quantity before the step.
+    `integrals[name]` is the sum over all steps of step_size times the quantity before the step. `averages[name]` are averages
+    of the weights.
     """
 
     parameters: Parameters
@@ -49,6 +53,7 @@ class Run:
     diverged: Bool[Tensor, ""]
     diverged_at: Int[Tensor, ""]
     steps: int
+    averages: dict[str, Parameters] = field(default_factory=dict)
 
     def dataset(self) -> xr.Dataset:
         """The records as a Dataset with dimension step (outside sweeps)."""
@@ -66,14 +71,14 @@ class Run:
 class _Recorder:
     """Evaluates the recorded quantities and keeps them in order."""
 
-    measures: dict[str, Callable[[Parameters], Tensor | Labelled]]
+    measures: dict[str, tuple[str | None, Callable[[Parameters], Tensor | Labelled]]]
     steps: list[int]
     values: dict[str, list[Labelled]] = field(default_factory=dict)
 
-    def take(self, parameters: Parameters, alive: Tensor) -> None:
-        for name, measure in self.measures.items():
-            taken = label(measure(parameters), name)
-            hidden = torch.where(alive, taken.value, math.nan)
+    def take(self, parameters: Parameters, averages: Mapping[str, Parameters], alive: Tensor) -> None:
+        for name, (source, measure) in self.measures.items():
+            taken = label(measure(parameters if source is None else averages[source]), name)
+            hidden = torch.where(alive.to(taken.value.device), taken.value, math.nan)
             self.values.setdefault(name, []).append(taken.with_value(hidden))
 
     def records(self, per_epoch: int | None) -> dict[str, Labelled]:
@@ -82,7 +87,7 @@ class _Recorder:
             coords["epoch"] = ("step", np.array(self.steps) / per_epoch)
         labelled = {}
         for name, taken in self.values.items():
-            measure, first = self.measures[name], taken[0]
+            measure, first = self.measures[name][1], taken[0]
             unit = measure.unit if isinstance(measure, Measure) else first.unit
             long_name = measure.long_name if isinstance(measure, Measure) else first.long_name
             value = torch.stack([entry.value for entry in taken])
@@ -92,13 +97,14 @@ class _Recorder:
 
 def run(
     problem: Problem,
-    rule: Rule | Sequence[Stage],
+    rule: UpdateRule | Sequence[Stage],
     *,
     seed: Seed = 0,
     steps: int | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
     sampling: Sampling = "epoch",
+    average: Mapping[str, Average] | None = None,
     record: Iterable[str] | Mapping[str, Recordable] = (),
     every: int | None = None,
     at: Iterable[int] | Literal["log"] | None = None,
@@ -113,9 +119,10 @@ def run(
     rule: a rule with `steps` (or `epochs`), or stages [(rule, steps), ...] to switch rules; each stage starts a fresh state.
     seed: of the initial parameters (unless `start` is given), of the minibatches and of random ascents.
     batch_size: None for full-batch gradients; `sampling` "epoch" (shuffled, incomplete last batch dropped) or "replacement".
-    record: names from `problem.measures`, or a dict name -> name or function of the parameters. Taken at step 0, at the
-        end, and `every` so many steps, or `at` the steps listed, or "log" (about ten a decade). Default: every epoch, or
-        100 evenly spaced steps.
+    average: accumulators of the iterates by name, such as {"ema": EMA(0.99)}; they start anew with each stage.
+    record: names from `problem.measures`, or a dict name -> name or function of the parameters; ("ema", "test_error") is the
+        quantity at the average of that name. Taken at step 0, at the end, and `every` so many steps, or `at` the steps
+        listed, or "log" (about ten a decade). Default: every epoch, or 100 evenly spaced steps.
     integrate: functions of the parameters before each step, summed times the step size.
     compile: compile blocks of steps with `torch.compile`'s inductor; None for long runs only (see `stepping.LONG`). The
         results agree with the uncompiled ones to rounding. A compiled run cannot be differentiated through.
@@ -125,7 +132,10 @@ def run(
     parameters = problem.initial(seed) if start is None else start
     _refuse_bad_start(problem, parameters)
     per_epoch = batches.per_epoch if batches else None
-    measures, recorded = _resolve(problem, record), _record_steps(total, every, at, per_epoch)
+    averages = dict(average or {})
+    if averages:
+        stages = [(AveragedRule(stage_rule, averages), stage_steps) for stage_rule, stage_steps in stages]
+    measures, recorded = _resolve(problem, record, averages), _record_steps(total, every, at, per_epoch)
     recorder = _Recorder(measures, recorded if measures else [])
     memory.require(_estimate(problem, stages, parameters, batch_size, recorder), f"a run of {total} steps", "")
 
@@ -136,7 +146,7 @@ def run(
     carry = Carry(parameters, stages[0][0].init(parameters), alive, torch.zeros_like(alive, dtype=torch.int64), zeros)
     wanted = set(recorder.steps)
     if 0 in wanted:
-        recorder.take(parameters, alive)
+        recorder.take(parameters, _values(stages[0][0], carry.state), alive)
     shown = bar(total, "steps", progress)
     step = 0
     for stage_rule, stage_steps in stages:
@@ -150,7 +160,7 @@ def run(
             carry, taken = stepper.advance(carry, step, min(stop, end))
             step += taken
             if step in wanted:
-                recorder.take(carry.parameters, carry.alive)
+                recorder.take(carry.parameters, _values(stage_rule, carry.state), carry.alive)
             shown.update(taken)
     shown.close()
     diverged, diverged_at = ~carry.alive, torch.where(carry.alive, -1, carry.survived)
@@ -158,12 +168,21 @@ def run(
     found = _divergences.get()
     if found is not None:
         found.append(diverged_at)
-    return Run(parameters, carry.state, recorder.records(per_epoch), carry.integrals, diverged, diverged_at, total)
+    means = {
+        name: tree_map(lambda leaf: torch.where(diverged, math.nan, leaf), mean)
+        for name, mean in _values(stages[-1][0], carry.state).items()
+    }
+    records = recorder.records(per_epoch)
+    return Run(parameters, carry.state, records, carry.integrals, diverged, diverged_at, total, means)
+
+
+def _values(rule: UpdateRule, state: Any) -> dict[str, Parameters]:
+    return rule.values(state) if isinstance(rule, AveragedRule) else {}
 
 
 def _plan(
     problem: Problem,
-    rule: Rule | Sequence[Stage],
+    rule: UpdateRule | Sequence[Stage],
     seed: Seed,
     steps: int | None,
     epochs: int | None,
@@ -171,8 +190,10 @@ def _plan(
     sampling: Sampling,
 ) -> tuple[list[Stage], int, Minibatches | None]:
     """The stages, the number of steps and the minibatches; refuses what does not fit together."""
-    batches = None if batch_size is None else Minibatches(seed, problem.n_samples, batch_size, sampling)
-    if not isinstance(rule, Rule):
+    batches = None if batch_size is None else Minibatches(seed, problem.n_samples, batch_size, sampling, problem.strata)
+    if not isinstance(rule, UpdateRule):
+        if not isinstance(rule, Sequence):
+            raise ValueError(f"rule must be a Rule or a non-empty list of (rule, steps), got {rule!r}")
         if steps is not None or epochs is not None:
             raise ValueError("stages [(rule, steps), ...] carry their own numbers of steps; leave out steps and epochs")
         stages = [(stage_rule, _positive_int("steps of a stage", n)) for stage_rule, n in rule]
@@ -198,17 +219,22 @@ def _positive_int(name: str, value: object) -> int:
 
 
 def _resolve(
-    problem: Problem, record: Iterable[str] | Mapping[str, Recordable]
-) -> dict[str, Callable[[Parameters], Tensor | Labelled]]:
+    problem: Problem, record: Iterable[str] | Mapping[str, Recordable], averages: Mapping[str, Average]
+) -> dict[str, tuple[str | None, Callable[[Parameters], Tensor | Labelled]]]:
     if isinstance(record, str):
         raise ValueError(f"record must be a list of names or a dict, got the string {record!r}; write [{record!r}]")
     pairs = record.items() if isinstance(record, Mapping) else ((name, name) for name in record)
     known, resolved = problem.measures, {}
-    for name, quantity in pairs:
+    for name, wanted in pairs:
+        source, quantity = wanted if isinstance(wanted, tuple) else (None, wanted)
+        if source is not None and source not in averages:
+            raise ValueError(
+                f"record: {name} asks for the average {source!r}; average= has {', '.join(averages) or 'none'}"
+            )
         if callable(quantity):
-            resolved[name] = quantity
+            resolved[name] = (source, quantity)
         elif quantity in known:
-            resolved[name] = known[quantity]
+            resolved[name] = (source, known[quantity])
         else:
             raise ValueError(
                 f"record: {type(problem).__name__} has no measure {quantity!r}; known are {', '.join(known)}, "

@@ -14,7 +14,7 @@ from workbench.dynamics.compiled import advance, compiler_found
 from workbench.dynamics.lifting import Lifted
 from workbench.dynamics.minibatches import Minibatches
 from workbench.dynamics.oracle import StepOracle
-from workbench.optimizers.rule import Rule, State
+from workbench.optimizers.rule import State, UpdateRule
 from workbench.optimizers.schedules import at
 from workbench.parameters import Parameters, largest
 from workbench.problems.base import Batch, Problem
@@ -41,12 +41,12 @@ class _Fixed(NamedTuple):
     """What stays the same from step to step."""
 
     problem: Problem
-    rule: Rule
+    rule: UpdateRule
     integrate: Mapping[str, Integrand]
     blowup: float
 
 
-def wanted_compiled(compile: bool | None, rule: Rule, steps: int) -> bool:
+def wanted_compiled(compile: bool | None, rule: UpdateRule, steps: int) -> bool:
     """Whether to compile: as asked, else for long runs. Random ascents are drawn on the host, step by step."""
     if getattr(rule.gradient, "ascent", None) == "random":
         return False
@@ -60,7 +60,7 @@ class Stepper:
     def __init__(
         self,
         problem: Problem,
-        rule: Rule,
+        rule: UpdateRule,
         integrate: Mapping[str, Integrand],
         blowup: float,
         batches: Minibatches | None,

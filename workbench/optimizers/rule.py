@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, get_args, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
 import torch
 from jaxtyping import Int
@@ -76,6 +76,21 @@ class Plain:
 
     def __call__(self, oracle: Oracle, parameters: Parameters) -> Parameters:
         return oracle.gradient(parameters)
+
+
+@runtime_checkable
+class UpdateRule(Protocol):
+    """What `wb.run` drives: `Rule`, `Adam`, or either with averages of its iterates. States have a `count`."""
+
+    @property
+    def gradient(self) -> EffectiveGradient: ...
+
+    @property
+    def step_size(self) -> HyperParameter: ...
+
+    def init(self, parameters: Parameters) -> Any: ...
+
+    def step(self, oracle: Oracle, parameters: Parameters, state: Any) -> tuple[Parameters, Any]: ...
 
 
 class State(NamedTuple):

@@ -44,6 +44,11 @@ class Problem(Generic[P]):
         return ()
 
     @property
+    def strata(self) -> tuple[int, ...]:
+        """Sizes of consecutive groups of samples (such as domains) of which every minibatch takes equally many; usually ()."""
+        return ()
+
+    @property
     def n_samples(self) -> int:
         """Number of samples, 0 for a problem without any."""
         return self.data[0].shape[0] if self.data else 0

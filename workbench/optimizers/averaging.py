@@ -1,0 +1,283 @@
+"""Averages of the weights along a run, as pure accumulators: SWA, EMA, LAWA, and SWAD's segments.
+
+An accumulator is three pure functions, `init(parameters) -> state`, `update(parameters, state) -> state` after every
+step, `value(state) -> parameters`. They run in any training loop, under `torch.func.vmap`, and inside `wb.run(...,
+average={"ema": EMA(0.99)})`. Each holds one copy of the parameters (`LAWA` its k checkpoints).
+
+>>> import torch
+>>> mean = UniformMean()
+>>> state = mean.init(torch.tensor([5.0]))
+>>> for iterate in (1.0, 2.0, 6.0):
+...     state = mean.update(torch.tensor([iterate]), state)
+>>> mean.value(state)
+tensor([3.])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from workbench.optimizers.rule import Oracle, UpdateRule, refuse_outside
+from workbench.parameters import Parameters, leaves, tree_map
+
+
+class AverageState(NamedTuple):
+    """Updates seen, and what is kept of the parameters."""
+
+    count: Int[Tensor, ""]
+    kept: Parameters
+
+
+@runtime_checkable
+class Average(Protocol):
+    """What an accumulator offers."""
+
+    def init(self, parameters: Parameters) -> AverageState:
+        """The state before the first step."""
+        ...
+
+    def update(self, parameters: Parameters, state: AverageState) -> AverageState:
+        """The state with one more iterate."""
+        ...
+
+    def value(self, state: AverageState) -> Parameters:
+        """The average."""
+        ...
+
+
+@dataclass(frozen=True)
+class EMA:
+    """mean+ = decay mean + (1 - decay) x, from the initial parameters, without warm-up or correction of the bias."""
+
+    decay: float | Tensor
+
+    def __post_init__(self) -> None:
+        refuse_outside("decay", self.decay, lower=0.0, upper=1.0, open_upper=True)
+
+    def init(self, parameters: Parameters) -> AverageState:
+        return AverageState(_zero(parameters), _detached(parameters))
+
+    def update(self, parameters: Parameters, state: AverageState) -> AverageState:
+        return AverageState(state.count + 1, _towards(state.kept, parameters, 1.0 - self.decay))
+
+    def value(self, state: AverageState) -> Parameters:
+        return state.kept
+
+
+@dataclass(frozen=True)
+class UniformMean:
+    """SWA (arXiv:1803.05407): the mean of the iterates start + 1, start + 1 + every, ...; `every=1` is dense averaging.
+
+    Until the first of them, the value is the latest iterate.
+    """
+
+    start: int | Tensor = 0
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        _require_count("start", self.start, 0)
+        _require_count("every", self.every, 1)
+
+    def init(self, parameters: Parameters) -> AverageState:
+        return AverageState(_zero(parameters), _detached(parameters))
+
+    def update(self, parameters: Parameters, state: AverageState) -> AverageState:
+        count = state.count + 1
+        past = count - 1 - self.start
+        taken = (past % self.every == 0) | (past < 0)
+        number = 1 + torch.clamp(past, min=0) // self.every
+        return AverageState(count, _towards(state.kept, parameters, torch.where(taken, 1.0 / number, 0.0)))
+
+    def value(self, state: AverageState) -> Parameters:
+        return state.kept
+
+
+@dataclass(frozen=True)
+class SegmentMean:
+    """The mean of the iterates since the last evaluation, where evaluations come after `first`, `first + every`, ... steps.
+
+    SWAD's building block: at each evaluation the value is the mean of one segment, and the mean of the segments of a window
+    (each of `every` iterates) is the mean of all its iterates. See `loss_valley` for the window.
+    """
+
+    every: int
+    first: int | None = None
+
+    def __post_init__(self) -> None:
+        _require_count("every", self.every, 1)
+        if self.first is not None:
+            _require_count("first", self.first, 1)
+
+    def init(self, parameters: Parameters) -> AverageState:
+        return AverageState(_zero(parameters), _detached(parameters))
+
+    def update(self, parameters: Parameters, state: AverageState) -> AverageState:
+        count, first = state.count + 1, self.every if self.first is None else self.first
+        number = torch.where(count <= first, count, (count - first - 1) % self.every + 1)
+        return AverageState(count, _towards(state.kept, parameters, 1.0 / number))
+
+    def value(self, state: AverageState) -> Parameters:
+        return state.kept
+
+
+@dataclass(frozen=True)
+class LAWA:
+    """Latest weight averaging (arXiv:2209.14981): the mean of the last `k` checkpoints, one every `every` steps.
+
+    Checkpoints are the iterates `first`, `first + every`, ...; before k of them exist, the mean of those there are, and
+    before the first the initial parameters. Holds k copies of the parameters.
+    """
+
+    k: int
+    every: int
+    first: int | None = None
+
+    def __post_init__(self) -> None:
+        _require_count("k", self.k, 1)
+        _require_count("every", self.every, 1)
+        if self.first is not None:
+            _require_count("first", self.first, 1)
+
+    def init(self, parameters: Parameters) -> AverageState:
+        kept = tree_map(lambda leaf: leaf.detach().expand(self.k, *leaf.shape).clone(), parameters)
+        return AverageState(_zero(parameters), kept)
+
+    def update(self, parameters: Parameters, state: AverageState) -> AverageState:
+        count, taken = state.count + 1, self._taken(state.count + 1)
+        due = taken > self._taken(state.count)
+        # The first checkpoint fills all places, so that the mean is one of checkpoints only.
+        places = torch.arange(self.k, device=count.device)
+        here = due & ((places == (taken - 1) % self.k) | (taken == 1))
+
+        def put(kept: Tensor, leaf: Tensor) -> Tensor:
+            return torch.where(here.reshape(-1, *(1 for _ in leaf.shape)), leaf.detach(), kept)
+
+        return AverageState(count, tree_map(put, state.kept, parameters))
+
+    def value(self, state: AverageState) -> Parameters:
+        number = torch.clamp(self._taken(state.count), min=1, max=self.k)
+        held = torch.arange(self.k, device=state.count.device) < number
+
+        def mean(kept: Tensor) -> Tensor:
+            shown = torch.where(held.reshape(-1, *(1 for _ in kept.shape[1:])), kept, 0.0)
+            return shown.sum(0) / number.to(kept.dtype)
+
+        return tree_map(mean, state.kept)
+
+    def _taken(self, count: Tensor) -> Tensor:
+        first = self.every if self.first is None else self.first
+        return torch.clamp((count - first) // self.every + 1, min=0)
+
+
+class AveragedState(NamedTuple):
+    """The state of a rule and those of the averages of its iterates."""
+
+    rule: Any
+    averages: dict[str, AverageState]
+
+    @property
+    def count(self) -> Int[Tensor, ""]:
+        """Steps taken so far."""
+        return self.rule.count
+
+    @property
+    def velocity(self) -> Parameters | None:
+        """The velocity of the rule."""
+        return self.rule.velocity
+
+
+@dataclass(frozen=True)
+class AveragedRule:
+    """A rule whose state also carries averages of its iterates; the iterates themselves are the rule's, to the bit."""
+
+    rule: UpdateRule
+    averages: dict[str, Average]
+
+    @property
+    def gradient(self):
+        """The rule's effective gradient."""
+        return self.rule.gradient
+
+    @property
+    def step_size(self):
+        """The rule's step size."""
+        return self.rule.step_size
+
+    def init(self, parameters: Parameters) -> AveragedState:
+        """The state before the first step."""
+        averages = {name: average.init(parameters) for name, average in self.averages.items()}
+        return AveragedState(self.rule.init(parameters), averages)
+
+    def step(self, oracle: Oracle, parameters: Parameters, state: AveragedState) -> tuple[Parameters, AveragedState]:
+        """One update of the rule, then one of every average."""
+        parameters, inner = self.rule.step(oracle, parameters, state.rule)
+        averages = {name: average.update(parameters, state.averages[name]) for name, average in self.averages.items()}
+        return parameters, AveragedState(inner, averages)
+
+    def values(self, state: AveragedState) -> dict[str, Parameters]:
+        """Every average by name."""
+        return {name: average.value(state.averages[name]) for name, average in self.averages.items()}
+
+
+@torch.no_grad()
+def recompute_batch_norm(module: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Set the running statistics of every batch normalisation to their means over `batches` of inputs, in place.
+
+    Averaged weights have activations of their own: statistics kept from training belong to other weights. A module
+    without running statistics is left as it is, without a forward pass.
+    Raises ValueError when there are statistics to compute and no batch.
+    """
+    layers = [
+        layer
+        for layer in module.modules()
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.running_mean is not None
+    ]
+    if not layers:
+        return
+    modes = {part: part.training for part in module.modules()}
+    momenta = {layer: layer.momentum for layer in layers}
+    # Only the normalisation in training mode: dropout, say, would change what it sees.
+    module.eval()
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # a plain mean over the batches
+        layer.train()
+    seen = 0
+    try:
+        for seen, inputs in enumerate(batches, start=1):  # noqa: B007
+            module(inputs)
+    finally:
+        for layer, momentum in momenta.items():
+            layer.momentum = momentum
+        for part, training in modes.items():
+            part.training = training
+    if not seen:
+        raise ValueError("batches is empty: give inputs from which the normalisation can take its statistics")
+
+
+def _zero(parameters: Parameters) -> Tensor:
+    return torch.zeros((), dtype=torch.int64, device=leaves(parameters)[0].device)
+
+
+def _detached(parameters: Parameters) -> Parameters:
+    return tree_map(lambda leaf: leaf.detach().clone(), parameters)
+
+
+def _towards(mean: Parameters, parameters: Parameters, weight: float | Tensor) -> Parameters:
+    """`mean + weight (parameters - mean)`; exactly `parameters` for weight 1."""
+    if not isinstance(weight, Tensor):
+        return tree_map(lambda m, x: torch.lerp(m, x.detach(), weight), mean, parameters)
+    return tree_map(lambda m, x: torch.lerp(m, x.detach(), weight.to(m.dtype)), mean, parameters)
+
+
+def _require_count(name: str, value: object, low: int) -> None:
+    if isinstance(value, Tensor):
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise ValueError(f"{name} must be an int >= {low}, got {value!r}")
