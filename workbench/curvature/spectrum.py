@@ -1,9 +1,10 @@
 """All eigenvalues: of a Hessian, and of the Jacobian of an update map."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from workbench import memory
@@ -28,6 +29,24 @@ def spectrum(loss: Loss, parameters: Parameters) -> Float[Tensor, " eigenvalue"]
     return torch.where(torch.isfinite(flat).all(), values, torch.nan)
 
 
+class _Eigenvalues(torch.autograd.Function):
+    """`torch.linalg.eigvalsh`, which under vmap computes the eigenvectors too and takes three times as long."""
+
+    generate_vmap_rule = False
+
+    @staticmethod
+    def forward(matrix: Tensor) -> Tensor:  # type: ignore[override]
+        return torch.linalg.eigvalsh(matrix)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:
+        return _Eigenvalues.apply(arguments[0].movedim(in_dims[0], 0)), 0
+
+
 def symmetric_eigenvalues(matrix: Float[Tensor, "parameter parameter"]) -> Float[Tensor, " eigenvalue"]:
     """Eigenvalues of a symmetric matrix, ascending; all NaN when an entry is not finite.
 
@@ -38,14 +57,18 @@ def symmetric_eigenvalues(matrix: Float[Tensor, "parameter parameter"]) -> Float
     """
     finite = torch.isfinite(matrix).all()
     matrix = torch.where(finite, matrix, 0.0)
-    diagonal = matrix.diagonal()
-    coupled = matrix.count_nonzero(dim=0) > (diagonal != 0)
-    if known(coupled.all()) is False:
-        rest = torch.linalg.eigvalsh(matrix[coupled][:, coupled])
-        values = torch.cat([rest, diagonal[~coupled]]).sort().values
+    coupled = None if known(finite) is None else _coupled(matrix)
+    if coupled is None or bool(coupled.all()):
+        values = _Eigenvalues.apply(matrix)
     else:
-        values = torch.linalg.eigvalsh(matrix)
+        rest = _Eigenvalues.apply(matrix[coupled][:, coupled])
+        values = torch.cat([rest, matrix.diagonal()[~coupled]]).sort().values
     return torch.where(finite, values, torch.nan)
+
+
+def _coupled(matrix: Float[Tensor, "parameter parameter"]) -> Bool[Tensor, " parameter"]:
+    """Which parameters have an entry off the diagonal."""
+    return matrix.count_nonzero(dim=0) > (matrix.diagonal() != 0)
 
 
 def update_jacobian(step: Callable, *states: Parameters) -> Float[Tensor, "state state"]:
