@@ -20,7 +20,9 @@ def rows() -> list[dict[str, object]]:
 def _diagonal_networks() -> dict[str, object]:
     def train(seed, rho):
         problem = wb.problems.diagonal_network(wb.problems.sparse_regression(seed, 20, 30, 3), alpha=0.05)
-        run = wb.run(problem, wb.optimizers.usam(0.1, rho), steps=STEPS, record=["train_loss"], at=[STEPS], progress=False)
+        run = wb.run(
+            problem, wb.optimizers.usam(0.1, rho), steps=STEPS, record=["train_loss"], at=[STEPS], progress=False
+        )
         return run.records
 
     rhos = torch.linspace(0.0, 0.2, 50).tolist()
