@@ -88,6 +88,25 @@ for _name, _place in commands.items():
     app.command(_name)(getattr(importlib.import_module(_module), _function))
 
 
+# Groups of commands: where their typer application is, and their help. They are imported when used.
+groups = {
+    "data": ("workbench.data.commands:app", "Data sets: which there are, where they lie, fetching them."),
+}
+
+
+def _add_group(name: str, place: str, text: str) -> None:
+    settings = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+    @app.command(name, help=text, context_settings=settings, add_help_option=False)
+    def forward(context: typer.Context) -> None:
+        module, attribute = place.split(":")
+        getattr(importlib.import_module(module), attribute)(args=context.args, prog_name=f"workbench {name}")
+
+
+for _name, (_place, _text) in groups.items():
+    _add_group(_name, _place, _text)
+
+
 def main() -> None:
     """Entry point of the console script."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]

@@ -122,7 +122,8 @@ class Repository:
         folder = self.root / "papers" / slug
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "paper.toml").write_text(CARD.format(slug=slug))
-        notebook = nbformat.v4.new_notebook()
+        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        notebook = nbformat.v4.new_notebook(metadata={"kernelspec": kernel, "language_info": {"name": "python"}})
         parameters = nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})
         sources = [OPENING.format(slug=slug), *([body] if body else []), CHECK, SAVE]
         notebook.cells = [

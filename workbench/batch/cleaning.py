@@ -47,15 +47,12 @@ def removable(store: Store) -> Iterator[Removable]:
 
 def superseded(paper: str, records: list[Record]) -> Iterator[tuple[Record, str]]:
     """Of finished records for one request, those besides the one that stands; none where no one stands."""
-    try:
-        notebook, card = papers.notebook_of(paper), papers.find(paper)
-    except papers.CardError:
-        return
-    if not notebook.is_file():
+    place = papers.place_of(paper)
+    if place is None:
         return
     sources = Sources()
     content = records[0].content
-    job = Job(paper, notebook, card, content["preset"], content["parameters"])
+    job = Job(paper, *place, content["preset"], content["parameters"])
     changes = {record.folder: sources.changes(job, record.content) for record in records}
     if all(changes.values()):
         return

@@ -17,7 +17,8 @@ from jupyter_client.provisioning import LocalProvisioner
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine
 from papermill.log import logger
-from traitlets import Dict, Instance, Unicode
+from traitlets import Any as AnyValue
+from traitlets import Dict, Unicode
 
 from workbench.batch import kernel
 from workbench.batch.forking import process_context
@@ -57,7 +58,7 @@ class KernelProvisioner(LocalProvisioner):
     """Launches `kernel.serve` in a new process instead of the kernel specification's command."""
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> Any:
-        manager = self.parent
+        manager: Any = self.parent
         folder = str(kwargs.get("cwd") or os.getcwd())
         self.process = KernelProcess(manager.connection_file, manager.job_environment, folder, manager.log_file)
         self.pid = self.pgid = self.process.pid
@@ -70,7 +71,7 @@ class KernelManager(AsyncKernelManager):
 
     job_environment = Dict()
     log_file = Unicode(os.devnull)
-    started = Instance(object, allow_none=True)
+    started = AnyValue()
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -90,7 +91,7 @@ class KernelManager(AsyncKernelManager):
     async def _async_post_start_kernel(self, **kw: Any) -> None:
         await super()._async_post_start_kernel(**kw)
         if self.started is not None:
-            self.started(self.provisioner.pid)
+            self.started(getattr(self.provisioner, "pid", None))
 
     async def _async_cleanup_resources(self, restart: bool = False) -> None:
         await super()._async_cleanup_resources(restart=restart)
@@ -115,11 +116,11 @@ class Client(PapermillNotebookClient):
 
     def papermill_execute_cells(self) -> None:
         super().papermill_execute_cells()
-        if not self.km.has_kernel:
+        if self.km is None or self.kc is None or not self.km.has_kernel:
             return
         question = f"__import__({kernel.__name__!r}, fromlist=['used']).used()"
         try:
-            reply = self.wait_for_reply(
+            reply: Any = self.wait_for_reply(
                 self.kc.execute("", silent=True, store_history=False, user_expressions={"used": question})
             )
             self.used = json.loads(ast.literal_eval(reply["content"]["user_expressions"]["used"]["data"]["text/plain"]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 import xarray
 
 from workbench.batch import papers
-from workbench.batch.jobs import Job, Sources, digest
+from workbench.batch.jobs import Job, Sources
 from workbench.batch.store import Record, Store
 
 Raw = dict[str, tuple[tuple[str, ...], np.ndarray, dict[str, Any]]]
@@ -65,17 +64,14 @@ def _latest(paper: str, records: Sequence[Record]) -> list[Record]:
     by_key: dict[str, list[Record]] = {}
     for record in records:
         by_key.setdefault(record.content["key"], []).append(record)
-    try:
-        notebook, card = papers.notebook_of(paper), papers.find(paper)
-        sources = Sources() if notebook.is_file() else None
-    except papers.CardError:
-        sources = None
+    place = papers.place_of(paper)
+    sources = None if place is None else Sources()
     chosen, outdated = [], 0
     for same in by_key.values():
         standing = None
-        if sources is not None:
+        if place is not None and sources is not None:
             content = same[0].content
-            job = Job(paper, notebook, card, content["preset"], content["parameters"])
+            job = Job(paper, *place, content["preset"], content["parameters"])
             standing = next((record for record in same if not sources.changes(job, record.content)), None)
             outdated += standing is None
         if standing is None:
@@ -124,7 +120,9 @@ def _column(values: list[Any]) -> np.ndarray:
 def read(path: Path) -> dict[str, Raw]:
     """The variables of each group of a results file as they are stored; far cheaper than a Dataset per file."""
     found: dict[str, Raw] = {}
-    with netCDF4.Dataset(path) as file:
+    # Without weak references a group outlives its file until some later garbage collection, which then closes whichever
+    # file has got the same number since.
+    with netCDF4.Dataset(path, keepweakref=True) as file:
         for name, group in {"": file, **file.groups}.items():
             group.set_auto_maskandscale(False)
             raw = {
@@ -205,32 +203,3 @@ def unfold(stacked: xarray.Dataset, records: Sequence[Record]) -> xarray.Dataset
         pairs = dict(zip(dimensions[dimension].tolist(), values.tolist(), strict=True))
         unfolded = unfolded.assign_coords({name: (dimension, [pairs[v] for v in unfolded[dimension].values.tolist()])})
     return unfolded
-
-
-def combine(records: Sequence[Record], cache: Path) -> dict[str, xarray.Dataset]:
-    """Each group of the records' results as one Dataset, read from a combined file that is made on the first use."""
-    contents = [record.content for record in records]
-    name = digest([[content["hash"], content["files"]["results.nc"][1]] for content in contents], 20)
-    path = cache / f"{contents[0]['paper']}-{name}.nc"
-    if not path.exists():
-        files = [read(record.folder / "results.nc") for record in records]
-        groups = list(dict.fromkeys(group for file in files for group in file))
-        datasets = {group: unfold(stack(files, group), records) for group in groups}
-        try:
-            _write(path, datasets)
-        except (OSError, TypeError, ValueError):
-            return datasets  # a store that cannot be written to still opens
-    with netCDF4.Dataset(path) as file:
-        groups = [name for name, group in {"": file, **file.groups}.items() if group.variables]
-    return {group: xarray.open_dataset(path, group=group or None, engine="netcdf4") for group in groups}
-
-
-def _write(path: Path, datasets: Mapping[str, xarray.Dataset]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        for index, (group, dataset) in enumerate(datasets.items()):
-            dataset.to_netcdf(part, mode="a" if index else "w", group=group or None, engine="netcdf4")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from workbench.batch import kernel
 PRELOAD = (
     "numpy", "torch", "torch.func", "scipy.stats", "scipy.optimize", "scipy.linalg", "pandas", "xarray", "netCDF4",
     "matplotlib.pyplot", "seaborn", "sklearn.datasets", "pydantic", "tqdm.auto", "ipywidgets", "jaxtyping", "psutil",
-    "filelock", "pooch", "dask.distributed", "ipykernel.kernelapp", "ipykernel.ipkernel", "papermill.clientwrap", "jupyter_client",
+    "filelock", "pooch", "dask.distributed", "ipykernel.kernelapp", "ipykernel.ipkernel", "papermill.clientwrap",
     "workbench.batch.execute", "workbench.batch.client", "workbench.batch.warm",
 )  # fmt: skip
 _starting = threading.Lock()
@@ -61,7 +61,7 @@ def process_context() -> Iterator[Any]:
 
 def _reach_server() -> None:
     """Start the fork server, or find the one that this process was itself forked from."""
-    server = forkserver._forkserver
+    server: Any = forkserver._forkserver  # type: ignore[attr-defined]
     if server._forkserver_pid is None and server._forkserver_address is not None:
         # CPython's ensure_running overlooks an inherited server, and every worker would preload a second one.
         server.ensure_running = lambda: None

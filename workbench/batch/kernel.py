@@ -17,6 +17,7 @@ import time
 from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any
 
 # One thread each: unset, the workers' thread pools fight for the cores (1.6 times slower), and the order of sums,
 # hence the last digits of a result, would depend on the machine. torch reads OMP_NUM_THREADS once, at import.
@@ -90,7 +91,7 @@ def die_with_starter(process_group: int | None = None) -> None:
 
     threading.Thread(target=watch, name="starter-watch", daemon=True).start()
     if process_group is not None and sys.platform == "linux":
-        server = forkserver._forkserver
+        server: Any = forkserver._forkserver  # type: ignore[attr-defined]
         if server._forkserver_alive_fd is not None:
             os.close(server._forkserver_alive_fd)
         server._forkserver_alive_fd = server._forkserver_address = None

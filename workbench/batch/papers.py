@@ -32,6 +32,16 @@ def notebook_of(slug: str) -> Path:
     return find(slug).parents[2] / "notebooks" / f"{slug}.ipynb"
 
 
+def place_of(slug: str) -> tuple[Path, Path] | None:
+    """A paper's notebook and card, None where one of them is not here."""
+    try:
+        card = cards.find(slug)
+    except CardError:
+        return None
+    notebook = notebook_of(slug)
+    return (notebook, card) if notebook.is_file() else None
+
+
 def default_store() -> Path:
     """`runs/` in the repository (beside the folder of cards), or in the current folder where there are no cards."""
     files = list(known().values())
@@ -64,4 +74,14 @@ def _same(one: Any, other: Any) -> bool:
     return list(one) == list(other) if isinstance(one, (list, tuple)) and isinstance(other, list) else one == other
 
 
-__all__ = ["PRESETS", "CardError", "ParameterError", "default_store", "find", "known", "notebook_of", "resolve"]
+__all__ = [
+    "PRESETS",
+    "CardError",
+    "ParameterError",
+    "default_store",
+    "find",
+    "known",
+    "notebook_of",
+    "place_of",
+    "resolve",
+]

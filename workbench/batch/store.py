@@ -177,11 +177,11 @@ def open_runs(
     """
     import xarray
 
-    from workbench.batch import combine, papers
+    from workbench.batch import combine, mapped, papers
 
     runs = Store(papers.default_store() if store is None else store)
     records = combine.select(runs, paper, preset, parameters)
-    datasets = combine.combine(records, runs.root / ".cache")
+    datasets = mapped.load(records, runs.root / ".cache")
     first = records[0].content
     swept = {n for n, v in first["parameters"].items() if any(r.content["parameters"][n] != v for r in records)}
     fixed = {n: v for n, v in first["parameters"].items() if n not in swept}

@@ -1,0 +1,102 @@
+"""What ends a job before its time, and what is said about it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import signal
+import threading
+import time
+from contextlib import suppress
+from typing import Any
+
+INTERRUPT_GRACE = 3.0  # seconds between asking a cell that ran out of time to stop, and killing its kernel
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+class Guard:
+    """Watches a kernel and ends it when it has used up its time or its memory; `reason` then says which."""
+
+    def __init__(self, timeout: float | None, memory: int | None) -> None:
+        self.reason: str | None = None
+        self.peak = 0
+        self._pid: int | None = None
+        self._timeout, self._memory = timeout, memory
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+        self._over = threading.Event()
+        threading.Thread(target=self._watch, name="guard", daemon=True).start()
+
+    def watch(self, pid: int) -> None:
+        self._pid = pid
+
+    def close(self) -> None:
+        self._over.set()
+
+    def message(self) -> str:
+        if self.reason == "timeout":
+            return f"stopped after {self._timeout:g} s (--timeout)"
+        limit = (self._memory or 0) / 2**30
+        return f"stopped at {self.peak / 2**30:.2f} GiB of memory; the limit is {limit:.2f} GiB (--memory)"
+
+    def _watch(self) -> None:
+        killing_at = None
+        while not self._over.wait(0.1):
+            if self._pid is None:
+                continue
+            if self._memory is not None and self.reason is None:
+                self.peak = max(self.peak, resident_memory(self._pid))
+                if self.peak > self._memory:
+                    self.reason, killing_at = "memory", time.monotonic()
+            if self._deadline is not None and self.reason is None and time.monotonic() > self._deadline:
+                # An interrupt first: the notebook then shows where it was.
+                self.reason, killing_at = "timeout", time.monotonic() + INTERRUPT_GRACE
+                _signal(os.kill, self._pid, signal.SIGINT)
+            if killing_at is not None and time.monotonic() >= killing_at:
+                _signal(os.killpg, self._pid, signal.SIGKILL)
+                return
+
+
+def _signal(send: Any, pid: int, number: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        send(pid, number)
+
+
+def resident_memory(pid: int) -> int:
+    """Bytes of memory that a process and its descendants hold."""
+    import psutil
+
+    total = 0
+    try:
+        process = psutil.Process(pid)
+        for one in [process, *process.children(recursive=True)]:
+            try:
+                total += one.memory_info().rss
+            except psutil.Error:
+                continue
+    except psutil.Error:
+        pass
+    return total
+
+
+def explain(problem: BaseException, guard: Guard | None = None) -> dict[str, Any]:
+    """A failure as data: kind, message, and the notebook's traceback and cell where it raised."""
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    found: dict[str, Any] = {"kind": "internal", "message": f"{type(problem).__name__}: {problem}"}
+    if isinstance(problem, PapermillExecutionError):
+        first = str(problem.evalue).strip()
+        found = {
+            "kind": "raised",
+            "message": f"{problem.ename}: {first}" if first else problem.ename,
+            "cell": problem.cell_index,
+            "traceback": _ANSI.sub("", "\n".join(problem.traceback)),
+        }
+    elif isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+        found = {"kind": "disk", "message": f"the disk is full or a quota is reached ({problem.strerror})"}
+    elif isinstance(problem, DeadKernelError):
+        found = {"kind": "killed", "message": "the kernel was killed (out of memory, or by a signal) or crashed"}
+    if guard is not None and guard.reason is not None:
+        found.update(kind=guard.reason, message=guard.message())
+    return found
