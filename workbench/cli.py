@@ -1,4 +1,4 @@
-"""The command line: `workbench list | show | run | status | report | clean | lab`.
+"""The command line: `workbench list | show | run | status | report | clean | lab | new | doctor`.
 
 A command is a function with typed arguments; a new one is one line in `commands`, wherever its function lives. Expected problems
 (`ValueError`, `OSError`) are one message and exit status 2; a failed job is exit status 1; `--debug` shows tracebacks.
@@ -82,6 +82,7 @@ commands = {
     "report": "workbench.batch.commands:report",
     "clean": "workbench.batch.commands:clean",
     "lab": "workbench.lab:lab",
+    "doctor": "workbench.doctor:doctor",
 }
 for _name, _place in commands.items():
     _module, _function = _place.split(":")
@@ -91,6 +92,7 @@ for _name, _place in commands.items():
 # Groups of commands: where their typer application is, and their help. They are imported when used.
 groups = {
     "data": ("workbench.data.commands:app", "Data sets: which there are, where they lie, fetching them."),
+    "new": ("workbench.scaffold:app", "Start a paper or an analysis from files that run as they are."),
 }
 
 
