@@ -1,0 +1,168 @@
+"""Sharpness-aware gradient descent: the gradient at a maximiser of the loss over a ball, found by a named oracle.
+
+SA-GD (arXiv:2511.03548): v_t in argmax_{|v| <= rho} F(w_t + v), w_{t+1} = w_t - eta grad F(w_t + v_t). Where the maximiser
+is not unique, the oracle's choice decides where the run ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.optimizers.rule import Oracle, Rule, refuse_outside
+from workbench.optimizers.schedules import HyperParameter, at
+from workbench.parameters import Parameters, add_scaled, normalised, scale
+
+
+@runtime_checkable
+class Maximiser(Protocol):
+    """Chooses a displacement of norm at most rho at which the loss is largest, or tries to."""
+
+    @property
+    def name(self) -> str: ...
+
+    def __call__(self, oracle: Oracle, parameters: Parameters, rho: float | Tensor) -> Parameters: ...
+
+
+@dataclass(frozen=True)
+class FreshCoordinate:
+    """The adversary of Theorem 3: v_t = rho e_(I,t), a position of the block I that was never used before.
+
+    An exact maximiser on a `HiddenValley` whose block I shows +1 in every sample, for as many steps as there are positions.
+    Parameters {"blocks": [block, position], "extra": 0-dim}.
+    """
+
+    block: int | Tensor
+    name = "adversarial"
+
+    def __call__(self, oracle: Oracle, parameters: Any, rho: float | Tensor) -> Any:
+        blocks = parameters["blocks"]
+        here = torch.arange(blocks.shape[0]) == self.block
+        now = torch.arange(blocks.shape[1]) == oracle.count
+        return {
+            "blocks": torch.where(here[:, None] & now, rho, torch.zeros_like(blocks)),
+            "extra": torch.zeros_like(parameters["extra"]),
+        }
+
+
+@dataclass(frozen=True)
+class WeightedCoordinate:
+    """The coordinate of largest a_ij (rho - |w_ij|) among the blocks that have one sign in the whole sample.
+
+    With weights a that differ, this is the unique maximiser on the `HiddenValley` of these weights: no tie is left to break.
+    Parameters as for `FreshCoordinate`.
+    """
+
+    signs: Float[Tensor, "sample block"]
+    weights: Float[Tensor, "block position"]
+    name = "tie-weighted"
+
+    def __call__(self, oracle: Oracle, parameters: Any, rho: float | Tensor) -> Any:
+        blocks, mean = parameters["blocks"], self.signs.mean(0)
+        reach = self.weights * (rho - blocks.abs())
+        reach = torch.where((mean.abs() == 1)[:, None], reach, -torch.inf)
+        flat = reach.reshape(-1)
+        best = (torch.arange(flat.shape[0]) == flat.argmax()).reshape(blocks.shape)
+        return {
+            "blocks": torch.where(best, rho * mean[:, None], torch.zeros_like(blocks)),
+            "extra": torch.zeros_like(parameters["extra"]),
+        }
+
+
+@dataclass(frozen=True)
+class ExtraCoordinate:
+    """The coordinate that every sample shows, away from the origin: an equally good maximiser on the `HiddenValley` of
+    Theorem 3, and a harmless one.
+    """
+
+    name = "extra"
+
+    def __call__(self, oracle: Oracle, parameters: Any, rho: float | Tensor) -> Any:
+        extra = parameters["extra"]
+        return {
+            "blocks": torch.zeros_like(parameters["blocks"]),
+            "extra": torch.where(extra < 0, -rho, rho) * torch.ones_like(extra),
+        }
+
+
+@dataclass(frozen=True)
+class PowerIteration:
+    """v <- rho grad F(w + v)/|grad F(w + v)|, `iterations` times from one random direction, fresh at every step.
+
+    For a convex F no iteration lowers F(w + v), but it may stop at a stationary point or on a plateau of zero gradient;
+    there v = 0 is returned.
+    """
+
+    iterations: int = 20
+    name = "power"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.iterations, bool) or not isinstance(self.iterations, int) or self.iterations < 0:
+            raise ValueError(f"iterations must be an int >= 0, got {self.iterations!r}")
+
+    def __call__(self, oracle: Oracle, parameters: Parameters, rho: float | Tensor) -> Parameters:
+        displacement = scale(rho, normalised(oracle.random_direction(parameters)))
+        for _ in range(self.iterations):
+            displacement = scale(rho, normalised(oracle.gradient(add_scaled(parameters, 1.0, displacement))))
+        return displacement
+
+
+@dataclass(frozen=True)
+class BestOf:
+    """The best of listed directions, by the value of the loss of `problem` (a `Problem` on tensors): exact on the line with
+    {-1, 1}, to second order in the spacing on the plane with `circle(k)`. The first of equally good ones.
+    """
+
+    problem: Any
+    directions: Float[Tensor, "direction ..."]
+    name = "enumerated"
+
+    def __call__(self, oracle: Oracle, parameters: Any, rho: float | Tensor) -> Any:
+        values = self._values(parameters, rho)
+        return rho * torch.index_select(self.directions, 0, values.argmax().reshape(1))[0]
+
+    def maximum(self, parameters: Any, rho: float | Tensor) -> Float[Tensor, ""]:
+        """The sharpness-aware loss max_v F(w + v) over the listed directions."""
+        return self._values(parameters, rho).amax()
+
+    def _values(self, parameters: Any, rho: float | Tensor) -> Float[Tensor, " direction"]:
+        return torch.func.vmap(lambda direction: self.problem.loss(parameters + rho * direction))(self.directions)
+
+
+def circle(directions: int = 360) -> Float[Tensor, "direction 2"]:
+    """Unit vectors of the plane at equal angles."""
+    angles = torch.arange(directions, dtype=torch.float64) * (2 * torch.pi / directions)
+    return torch.stack([angles.cos(), angles.sin()], -1)
+
+
+@dataclass(frozen=True)
+class FullMaximisation:
+    """g~(x) = grad F(x + v), v the maximiser's displacement. Unlike SAM's it need not vanish where the gradient does."""
+
+    rho: HyperParameter
+    maximiser: Maximiser
+
+    @property
+    def name(self) -> str:
+        return f"sa_gd[{self.maximiser.name}]"
+
+    @property
+    def ascent(self) -> str:
+        """ "random" where the maximiser draws random numbers, which runs then do on the host."""
+        return "random" if isinstance(self.maximiser, PowerIteration) else "own"
+
+    def __call__(self, oracle: Oracle, parameters: Parameters) -> Parameters:
+        rho = at(self.rho, oracle.count)
+        return oracle.gradient(add_scaled(parameters, 1.0, self.maximiser(oracle, parameters, rho)))
+
+
+def sa_gd(step_size: HyperParameter, rho: HyperParameter, maximiser: Maximiser) -> Rule:
+    """Sharpness-aware gradient descent with full inner maximisation (arXiv:2511.03548, SA-GD)."""
+    refuse_outside("rho", rho, lower=0.0)
+    if not isinstance(maximiser, Maximiser):
+        raise ValueError(f"maximiser must be one of this module's, e.g. PowerIteration(), got {maximiser!r}")
+    return Rule(FullMaximisation(rho, maximiser), step_size)
