@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import os
+import time
 
 import matplotlib.pyplot as plt
 import pytest
@@ -96,3 +98,28 @@ def test_controls_refuse_what_does_not_fit(bad):
 def test_unknown_parameters_are_named():
     with pytest.raises(ValueError, match="unknown parameter rhoo"):
         explorer().set(rhoo=1.0)
+
+
+def test_a_redraw_announces_itself_only_when_it_takes_long(monkeypatch):
+    words = []
+
+    def slow(figure, seconds):
+        time.sleep(seconds)
+
+    shown = Explorer("Slow", [Control("seconds", "seconds", 0.0, 0.0, 1.0)], slow, size=(1, 1))
+    shown._busy.observe(lambda change: words.append(change["new"]), names="value")
+    monkeypatch.setattr("workbench.explorers.frame.BUSY_AFTER", 30.0)
+    shown.set(seconds=0.01)
+    assert words == []
+    monkeypatch.setattr("workbench.explorers.frame.BUSY_AFTER", 0.01)
+    shown.set(seconds=0.3)
+    assert words == ["computing …", "&nbsp;"]
+
+
+def test_saved_without_a_front_end_it_is_a_sentence(monkeypatch):
+    for name in [name for name in os.environ if name.startswith(("JPY_SESSION_NAME", "VSCODE_", "COLAB_"))]:
+        monkeypatch.delenv(name)
+    saved = explorer()._repr_mimebundle_()
+    assert saved["text/plain"] == "A test: run this cell in JupyterLab to move radius, samples, rule."
+    monkeypatch.setenv("JPY_SESSION_NAME", "a.ipynb")
+    assert "application/vnd.jupyter.widget-view+json" in explorer()._repr_mimebundle_()

@@ -10,7 +10,8 @@ import asyncio
 import html
 import io
 import math
-import time
+import os
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,7 +23,7 @@ from matplotlib.figure import Figure
 DEBOUNCE = 0.05
 """Seconds of quiet before redrawing: holding an arrow key redraws once."""
 BUSY_AFTER = 0.2
-"""Seconds a redraw may take before the next one announces itself."""
+"""Seconds a redraw may take before it announces itself."""
 
 Draw = Callable[..., str | None]
 
@@ -89,14 +90,14 @@ class Explorer(widgets.VBox):
     def __init__(
         self, title: str, controls: Sequence[Control], draw: Draw, size: tuple[float, float] = (9.0, 4.2)
     ) -> None:
-        self._draw, self._size = draw, size
+        self._title, self._draw, self._size = title, draw, size
         self._controls = {control.name: control for control in controls}
         self._widgets = {control.name: control.widget() for control in controls}
         self._picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
         self._readout, self._busy = widgets.HTML(), widgets.HTML("&nbsp;")
         self._copied = widgets.Text(description="papermill", layout=widgets.Layout(width="52em", display="none"))
         self._pending: asyncio.TimerHandle | None = None
-        self._seconds = 0.0
+        self._held = False
         self.redraws = 0
         reset = widgets.Button(description="Reset", tooltip="Back to the values at the start")
         copy = widgets.Button(description="Copy these parameters", tooltip="Show them as papermill options")
@@ -123,9 +124,12 @@ class Explorer(widgets.VBox):
         unknown = [name for name in values if name not in self._widgets]
         if unknown:
             raise ValueError(f"unknown parameter {', '.join(unknown)}; this explorer has {', '.join(self._widgets)}")
-        with self.hold_trait_notifications():
+        self._held = True
+        try:
             for name, value in values.items():
                 self._widgets[name].value = value
+        finally:
+            self._held = False
         self.redraw()
 
     def reset(self) -> None:
@@ -141,9 +145,9 @@ class Explorer(widgets.VBox):
         if self._pending is not None:
             self._pending.cancel()
             self._pending = None
-        if self._seconds > BUSY_AFTER:
-            self._busy.value = "computing …"
-        start = time.perf_counter()
+        busy = threading.Timer(BUSY_AFTER, lambda: setattr(self._busy, "value", "computing …"))
+        busy.daemon = True
+        busy.start()
         figure = Figure(figsize=self._size, layout="constrained")
         FigureCanvasAgg(figure)
         try:
@@ -157,15 +161,26 @@ class Explorer(widgets.VBox):
             self._readout.value = f"<b>✘ These values give no picture:</b> {problem}"
         if self._copied.layout.display is None:
             self._copied.value = self.options()
-        self._seconds = time.perf_counter() - start
+        busy.cancel()
+        busy.join()
         self._busy.value = "&nbsp;"
         self.redraws += 1
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        if _interactive():
+            return super()._repr_mimebundle_(**options)
+        # A saved widget without its kernel is an error message in JupyterLab and nothing at all in a static page.
+        labels = ", ".join(control.label for control in self._controls.values())
+        words = f"{self._title}: run this cell in JupyterLab to move {labels}."
+        return {"text/plain": words, "text/html": f"<i>{html.escape(words)}</i>"}
 
     def _show_options(self) -> None:
         self._copied.value = self.options()
         self._copied.layout.display = None
 
     def _changed(self) -> None:
+        if self._held:
+            return
         if self._pending is not None:
             self._pending.cancel()
         try:
@@ -174,3 +189,8 @@ class Explorer(widgets.VBox):
             self.redraw()
             return
         self._pending = loop.call_later(DEBOUNCE, self.redraw)
+
+
+def _interactive() -> bool:
+    """Whether a front end that shows widgets started this kernel; nbconvert, papermill and tests don't."""
+    return any(name.startswith(("JPY_SESSION_NAME", "VSCODE_", "COLAB_")) for name in os.environ)
