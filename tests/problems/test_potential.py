@@ -98,6 +98,6 @@ def test_no_solution_and_non_finite_values_give_nan_not_an_error():
         ((2, 3), (2,), torch.ones(2), "one per feature"),
     ],
 )
-def test_bad_shapes_and_values_are_refused(inputs, targets, alpha, words):
+def test_bad_shapes_and_values_are_refused(unchecked_shapes, inputs, targets, alpha, words):
     with pytest.raises(ValueError, match=words):
         argmin_phi(torch.ones(inputs), torch.ones(targets), alpha)
