@@ -96,7 +96,7 @@ def test_radii_of_runs_in_a_batch():
     torch.testing.assert_close(radii, torch.tensor([1.0, 2.0, torch.nan]), equal_nan=True)
 
 
-def test_refusals(unchecked_shapes, unchecked_shapes):
+def test_refusals(unchecked_shapes):
     with pytest.raises(ValueError, match="square"):
         spectral_radius(torch.ones(2, 3))
     with pytest.raises(ValueError, match="at least one state"):
