@@ -98,7 +98,9 @@ def trajectory(
     at = evaluation_steps(steps, every)
     start = problem.initial(seed)
     needed = 3 * len(at) * count(start) * leaves(start)[0].element_size()
-    memory.require(needed, f"{len(at)} evaluations of three vectors of {count(start):,} weights", "Evaluate less often.")
+    memory.require(
+        needed, f"{len(at)} evaluations of three vectors of {count(start):,} weights", "Evaluate less often."
+    )
 
     def vector(parameters: Parameters) -> Labelled:
         flat = ravel(parameters)
@@ -141,7 +143,9 @@ def as_parameters(path: Trajectory, vector: Float[Tensor, " parameter"]) -> Para
     return unravel(vector.to(leaves(path.like)[0].device), path.like)
 
 
-def valley(path: Trajectory, n_converge: int, n_tolerance: int, tolerance: Any, variant: Variant = "paper") -> LossValley:
+def valley(
+    path: Trajectory, n_converge: int, n_tolerance: int, tolerance: Any, variant: Variant = "paper"
+) -> LossValley:
     """SWAD's window on the run's validation losses."""
     return loss_valley(path.losses, n_converge, n_tolerance, tolerance, variant)
 
@@ -186,9 +190,7 @@ def solutions(
         "ERM last": lambda: path.checkpoints[-1],
         "oracle": lambda: chosen(path.metrics[:, 3]) @ path.checkpoints,
         "SWAD": lambda: window.weights @ path.segments,
-        "SWAD released": lambda: (
-            valley(path, n_converge, n_tolerance, tolerance, "released").weights @ path.segments
-        ),
+        "SWAD released": lambda: valley(path, n_converge, n_tolerance, tolerance, "released").weights @ path.segments,
         "w/o Overfit": lambda: mean_over(number >= window.start) @ path.segments,
         "w/o Dense": lambda: mean_over(sparse_window) @ path.checkpoints,
         "w/o Opt-Overfit": lambda: last_fifth @ path.segments,

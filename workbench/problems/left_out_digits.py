@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -69,17 +69,17 @@ class LeftOutDigits(Classifier):
         loss = -(targets * torch.log_softmax(outputs, -1)).sum(-1).mean()
         return loss, torch.where(finite, right, torch.nan)
 
-    def part_loss(self, part: str, samples: int | None = None):
-        """The loss on (the first `samples` of) a part as a function of the parameters: what flatness is measured on.
+    def part_loss(self, part: str, samples: int | None = None) -> Callable[[dict[str, Tensor]], Tensor]:
+        """The loss on a part ("source" or "target") as a function of the parameters: what flatness is measured on.
 
-        The sources' samples are taken in turns, so that the first few are of all domains.
+        With `samples`, on that many evenly spaced ones: of every source, and of redrawn labels, their share.
         """
         inputs, targets = (self.inputs, self.targets) if part == "source" else (self.test_inputs, self.test_targets)
-        if part == "source":
-            inputs, targets = (
-                x.unflatten(0, (N_DOMAINS - 1, -1)).transpose(0, 1).flatten(0, 1) for x in (inputs, targets)
-            )
-        return lambda parameters: self.data_loss(parameters, inputs[:samples], targets[:samples])
+        total = len(inputs)
+        if samples is not None and samples < total:
+            spaced = torch.arange(samples, device=inputs.device) * total // samples
+            inputs, targets = inputs.index_select(0, spaced), targets.index_select(0, spaced)
+        return lambda parameters: self.data_loss(parameters, inputs, targets)
 
     @property
     def measures(self) -> Mapping[str, Measure]:

@@ -1,0 +1,121 @@
+"""SWAD's window on six runs, one per domain left out (arXiv:2102.08604): move its three numbers, see what is averaged."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+from workbench.data.domains import ANGLES
+from workbench.dynamics.weight_averages import Trajectory, metrics_of, trajectory, valley
+from workbench.explorers.frame import Control, Explorer
+from workbench.figures import PALETTE
+from workbench.figures.style import GUIDE, SHADE
+from workbench.optimizers.adam import adam
+from workbench.problems.left_out_digits import N_DOMAINS, LeftOutDigits, left_out_digits
+
+DOMAINS = tuple(f"{angle:g}°" for angle in ANGLES)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What the explorer shows. Accuracies in percent; `window` as indices of evaluations."""
+
+    steps: Float[np.ndarray, " evaluation"]
+    losses: Float[np.ndarray, " evaluation"]
+    accuracies: Float[np.ndarray, " evaluation"]
+    window: tuple[int, int]
+    threshold: float
+    converged: bool
+    closed: bool
+    averaged: float
+    chosen: int
+
+
+@functools.lru_cache(maxsize=4)
+def trained(
+    seed: int = 0, label_noise: float = 0.1, steps: int = 1500, every: int = 25, lr: float = 2e-2, batch: int = 8
+) -> tuple[tuple[LeftOutDigits, Trajectory], ...]:
+    """The problem and the run of every domain left out, trained at once and kept."""
+    problems = [left_out_digits(seed, target, label_noise=label_noise) for target in range(N_DOMAINS)]
+    names = ("metrics", "checkpoints", "segments", "ema")
+    kept: dict[str, Any] = {}
+
+    def train(target: torch.Tensor) -> dict[str, torch.Tensor]:
+        problem = left_out_digits(seed, target, label_noise=label_noise)
+        path = trajectory(problem, adam(lr), seed=seed, steps=steps, every=every, batch_size=batch * (N_DOMAINS - 1))
+        kept["steps"] = path.steps
+        return {name: getattr(path, name) for name in names}
+
+    values = torch.func.vmap(train)(torch.arange(N_DOMAINS))
+    like = problems[0].initial(seed)
+    return tuple(
+        (problem, Trajectory(kept["steps"], *(values[name][target] for name in names), like=like))
+        for target, problem in enumerate(problems)
+    )
+
+
+def compute(
+    target: str = DOMAINS[0], n_converge: int = 3, n_tolerance: int = 6, tolerance: float = 1.2, **training: Any
+) -> Picture:
+    """Window and accuracy of the mean over it, for the run with the domain `target` ("0°", ..., "75°") left out."""
+    if target not in DOMAINS:
+        raise ValueError(f"target must be one of {', '.join(DOMAINS)}, got {target!r}")
+    problem, path = trained(**training)[DOMAINS.index(target)]
+    window = valley(path, n_converge, n_tolerance, tolerance)
+    averaged = metrics_of(problem, path, window.weights @ path.segments)[3]
+    return Picture(
+        np.array(path.steps) - 1, path.losses.numpy(), 100 * path.metrics[:, 3].numpy(),
+        (int(window.start), int(window.end)), float(window.threshold), bool(window.converged), bool(window.closed),
+        100 * float(averaged), int(path.accuracies.argmax()),
+    )  # fmt: skip
+
+
+def draw(figure: Figure, **parameters: Any) -> str:
+    """Validation loss with window and threshold on the left, target accuracy on the right; returns the read-out."""
+    picture = compute(**parameters)
+    # Axes at fixed places: to find places, constrained layout would draw everything twice.
+    figure.set_layout_engine("none")
+    left, right = figure.add_axes((0.075, 0.14, 0.4, 0.77)), figure.add_axes((0.565, 0.14, 0.42, 0.77))
+    first, last = (picture.steps[index] for index in picture.window)
+    for ax in (left, right):
+        ax.axvspan(first, last, color=SHADE, alpha=0.15, linewidth=0, label="window")
+        ax.set_xlabel("step")
+    left.plot(picture.steps, picture.losses, color=PALETTE[0], label="validation loss")
+    if picture.converged:
+        left.axhline(picture.threshold, color=GUIDE, linestyle="--", linewidth=1.2, label="threshold")
+    left.set(ylabel="loss on the sources", title="the window")
+    top = max(1.35 * picture.threshold, 1.5 * float(picture.losses.min())) if picture.converged else None
+    left.set_ylim(0, top)
+    left.legend(loc="lower right")
+    right.plot(picture.steps, picture.accuracies, color=PALETTE[1], linewidth=1.2, label="checkpoints")
+    right.plot(
+        picture.steps[picture.chosen], picture.accuracies[picture.chosen], "D", color=PALETTE[0],
+        markeredgecolor="white", markersize=8, label="chosen by validation",
+    )  # fmt: skip
+    right.plot([first, last], [picture.averaged] * 2, color=SHADE, linewidth=2.6, label="SWAD")
+    right.set(ylabel="target accuracy [%]", title="the domain left out")
+    right.legend(loc="lower right")
+    state = "closed" if picture.closed else "still open at the end" if picture.converged else "never converged"
+    return (
+        f"window: evaluations {picture.window[0]} to {picture.window[1]} of {len(picture.steps) - 1} ({state}); target "
+        f"accuracy: SWAD {picture.averaged:.1f} %, chosen checkpoint {picture.accuracies[picture.chosen]:.1f} %, "
+        f"last {picture.accuracies[-1]:.1f} %"
+    )
+
+
+def explorer(**initial: Any) -> Explorer:
+    """Sliders for N_s, N_e and r, a menu for the domain left out."""
+    start = {"target": DOMAINS[1], "n_converge": 3, "n_tolerance": 6, "tolerance": 1.2} | initial
+    controls = [
+        Control("target", "left out", start["target"], kind="choice", choices=DOMAINS, meaning="rotation of the target"),
+        Control("n_converge", "N_s", start["n_converge"], 1, 8, 1, kind="int", meaning="evaluations until converged"),
+        Control("n_tolerance", "N_e", start["n_tolerance"], 1, 12, 1, kind="int", meaning="evaluations until overfit"),
+        Control("tolerance", "r", start["tolerance"], 1.02, 2.0, 0.02, meaning="threshold over the converged loss"),
+    ]
+    return Explorer("What SWAD averages", controls, draw)
