@@ -30,9 +30,8 @@ def iterates(
     Raises `memory.OutOfBudget` before the run when the iterates do not fit.
     """
     first = problem.initial(seed) if start is None else start
-    if keep is None:
-        keep = dict if isinstance(first, dict) else (lambda w: {"w": w})
-    kept = keep(first)
+    chosen = keep or _all_of
+    kept = chosen(first)
     entries = count(kept)
     memory.require(
         32.0 * T * entries,  # the list of iterates, their stack, and as much for suffix averages
@@ -41,9 +40,13 @@ def iterates(
     )
     if T == 1:
         return tree_map(lambda leaf: leaf[None], kept)  # type: ignore[return-value]
-    record = {name: (lambda w, name=name: keep(w)[name]) for name in kept}
+    record = {name: (lambda w, name=name: chosen(w)[name]) for name in kept}
     records = run(problem, rule, start=first, seed=seed, steps=T - 1, every=1, record=record, progress=False).records
     return {name: records[name].value for name in kept}
+
+
+def _all_of(w: Parameters) -> dict[str, Tensor]:
+    return w if isinstance(w, dict) else {"w": w}
 
 
 def suffix_averages(trajectory: Parameters) -> Parameters:

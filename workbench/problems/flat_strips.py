@@ -84,4 +84,5 @@ class HalfParabola(Problem[Tensor]):
         self, start: float | Tensor, radius: float | Tensor, step_size: float | Tensor, step: Tensor
     ) -> Tensor:
         """Sharpness-aware risk of SA-GD after `step` steps from `start` > -radius: 1/2 (1 - eta)^(2 step) (w_1 + r)^2."""
-        return 0.5 * ((1.0 - step_size) ** step * (start + radius)).square()
+        shrink = torch.as_tensor(1.0 - step_size, dtype=torch.float64) ** step
+        return 0.5 * (shrink * (start + radius)).square()

@@ -37,8 +37,9 @@ def unseen_probability(n: int, unseen: Unseen = "any", *, coordinates: int | Non
         return float(certain >= 1 if unseen == "any" else certain == unseen)
     if unseen == "any":
         return -math.expm1(count * math.log1p(-each))
-    ways = math.lgamma(count + 1) - math.lgamma(unseen + 1) - math.lgamma(count - unseen + 1)
-    return math.exp(ways + unseen * math.log(each) + (count - unseen) * math.log1p(-each))
+    # ln C(m, k) + k ln q, factor by factor: differences of log-gammas would lose all digits at m = 2^n.
+    ways = sum(math.log((count - i) / (i + 1) * each) for i in range(unseen))
+    return math.exp(ways + (count - unseen) * math.log1p(-each))
 
 
 def largest_shown(n: int, coordinates: float) -> float:
