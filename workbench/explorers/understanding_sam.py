@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator
 
 from workbench.explorers.frame import Control, Explorer
 from workbench.figures.style import GUIDE, PALETTE
@@ -143,7 +143,9 @@ def draw(figure: Figure, picture: Picture | None = None, **parameters: Any) -> s
     panels["loss"].plot([], [], "--", color=GUIDE, linewidth=1.1, label="training")
     panels["beta"].set(xlabel="feature", ylabel=r"predictor $\hat\beta$")
     panels["alpha"].set(xlabel="feature", ylabel=r"$\alpha_\mathrm{eff}$", yscale="log")
-    panels["alpha"].yaxis.set_minor_formatter(NullFormatter())
+    panels["alpha"].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panels["alpha"].yaxis.set_major_formatter("{x:g}")
+    panels["alpha"].minorticks_off()
     panels["loss"].set(xlabel="step", ylabel=r"loss $\frac{1}{2n}\sum r^2$", xscale="log", yscale="log")
     panels["beta"].legend(ncols=2, fontsize=8)
     panels["alpha"].legend(fontsize=8, loc="lower right")

@@ -17,6 +17,7 @@ from torch import Tensor
 from workbench.optimizers.rule import Oracle, Rule
 from workbench.optimizers.schedules import HyperParameter, at
 from workbench.optimizers.sharpness_aware import m_sam, usam
+from workbench.parameters import Parameters
 from workbench.problems.checks import require_count
 from workbench.problems.diagonal_network import SquaresNetwork
 
@@ -35,7 +36,8 @@ class OneSampleSAM:
     rho: HyperParameter
     name = "m_usam"
 
-    def __call__(self, oracle: Oracle, parameters: Float[Tensor, "2 feature"]) -> Float[Tensor, "2 feature"]:
+    def __call__(self, oracle: Oracle, parameters: Parameters) -> Parameters:
+        assert isinstance(parameters, Tensor)
         rho, inputs = at(self.rho, oracle.count), self.inputs
         squared_inputs = inputs * inputs
         squares = parameters * parameters
