@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -36,7 +38,7 @@ def growth_rate(
     displacement, _ = _resized(direction, size)
     total = torch.zeros((), dtype=direction.dtype)
     for k in range(steps):
-        displacement, growth = _resized(step(point + displacement)[0] - point, size)
+        displacement, growth = _resized(cast(Tensor, step(point + displacement)[0]) - point, size)
         if 2 * k >= steps:
             total = total + growth.log()
     return total / (steps - (steps + 1) // 2)

@@ -81,7 +81,7 @@ def flatness_of(
         ]
         for part in ("source", "target")
     ]  # fmt: skip
-    coords = {"part": ["source", "target"], "point": list(vectors)}
+    coords: dict[str, list] = {"part": ["source", "target"], "point": list(vectors)}
     if scaling == "absolute":
         coords["radius"] = list(radii)
         return Labelled(torch.stack([torch.stack(row) for row in values]), ("part", "point", "radius"), coords)

@@ -9,5 +9,5 @@ from tqdm.auto import tqdm
 
 def bar(total: int, what: str, shown: bool) -> Any:
     """A bar counting `what`. Passing `disable` explicitly would override the environment variable."""
-    hidden = {} if shown else {"disable": True}
+    hidden: dict[str, Any] = {} if shown else {"disable": True}
     return tqdm(total=total, desc=what, delay=2, leave=False, **hidden)

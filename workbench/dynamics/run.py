@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import bisect
 import contextvars
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Generic, Literal, cast
 
 import numpy as np
 import torch
@@ -21,9 +22,9 @@ from workbench.dynamics.minibatches import Minibatches, Sampling
 from workbench.dynamics.progress import bar
 from workbench.dynamics.stepping import Carry, Stepper, wanted_compiled
 from workbench.optimizers.averaging import Average, AveragedRule
-from workbench.optimizers.rule import State, UpdateRule
+from workbench.optimizers.rule import UpdateRule
 from workbench.parameters import Parameters, concrete, count, largest, leaves, tree_map
-from workbench.problems.base import Measure, Problem
+from workbench.problems.base import Measure, P, Problem
 
 BLOWUP = 1e8
 """A run counts as diverged from the step on at which a parameter exceeds this in absolute value or is not finite."""
@@ -37,7 +38,7 @@ _divergences: contextvars.ContextVar[list[Tensor] | None] = contextvars.ContextV
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Generic[P]):
     """The end of a run and what it kept on the way.
 
     `records[name]` has the dimension `step`; entries from the divergence on are NaN, and so are the parameters of a run
@@ -46,14 +47,14 @@ class Run:
     of the weights.
     """
 
-    parameters: Parameters
-    state: State
+    parameters: P
+    state: Any
     records: dict[str, Labelled]
     integrals: dict[str, Tensor]
     diverged: Bool[Tensor, ""]
     diverged_at: Int[Tensor, ""]
     steps: int
-    averages: dict[str, Parameters] = field(default_factory=dict)
+    averages: dict[str, P] = field(default_factory=dict)
 
     def dataset(self) -> xr.Dataset:
         """The records as a Dataset with dimension step (outside sweeps)."""
@@ -96,7 +97,7 @@ class _Recorder:
 
 
 def run(
-    problem: Problem,
+    problem: Problem[P],
     rule: UpdateRule | Sequence[Stage],
     *,
     seed: Seed = 0,
@@ -109,11 +110,11 @@ def run(
     every: int | None = None,
     at: Iterable[int] | Literal["log"] | None = None,
     integrate: Mapping[str, Callable[[Parameters], Tensor]] | None = None,
-    start: Parameters | None = None,
+    start: P | None = None,
     blowup: float = BLOWUP,
     compile: bool | None = None,
     progress: bool = True,
-) -> Run:
+) -> Run[P]:
     """Run `rule` on `problem` and record quantities on the way.
 
     rule: a rule with `steps` (or `epochs`), or stages [(rule, steps), ...] to switch rules; each stage starts a fresh state.
@@ -134,7 +135,7 @@ def run(
     per_epoch = batches.per_epoch if batches else None
     averages = dict(average or {})
     if averages:
-        stages = [(AveragedRule(stage_rule, averages), stage_steps) for stage_rule, stage_steps in stages]
+        stages = [(cast(UpdateRule, AveragedRule(stage_rule, averages)), n) for stage_rule, n in stages]
     measures, recorded = _resolve(problem, record, averages), _record_steps(total, every, at, per_epoch)
     recorder = _Recorder(measures, recorded if measures else [])
     memory.require(_estimate(problem, stages, parameters, batch_size, recorder), f"a run of {total} steps", "")
@@ -156,24 +157,25 @@ def run(
         )
         end = step + stage_steps
         while step < end:
-            stop = next((s for s in recorder.steps if s > step), end)
-            carry, taken = stepper.advance(carry, step, min(stop, end))
+            following = bisect.bisect_right(recorder.steps, step)
+            stop = min([end, *recorder.steps[following : following + 1]])
+            carry, taken = stepper.advance(carry, step, stop)
             step += taken
             if step in wanted:
                 recorder.take(carry.parameters, _values(stage_rule, carry.state), carry.alive)
             shown.update(taken)
     shown.close()
     diverged, diverged_at = ~carry.alive, torch.where(carry.alive, -1, carry.survived)
-    parameters = tree_map(lambda leaf: torch.where(diverged, math.nan, leaf), carry.parameters)
+    end_point: Any = tree_map(lambda leaf: torch.where(diverged, math.nan, leaf), carry.parameters)
     found = _divergences.get()
     if found is not None:
         found.append(diverged_at)
-    means = {
+    means: dict[str, Any] = {
         name: tree_map(lambda leaf: torch.where(diverged, math.nan, leaf), mean)
         for name, mean in _values(stages[-1][0], carry.state).items()
     }
     records = recorder.records(per_epoch)
-    return Run(parameters, carry.state, records, carry.integrals, diverged, diverged_at, total, means)
+    return Run(end_point, carry.state, records, carry.integrals, diverged, diverged_at, total, means)
 
 
 def _values(rule: UpdateRule, state: Any) -> dict[str, Parameters]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Int
@@ -14,7 +14,7 @@ from workbench.dynamics.compiled import advance, compiler_found
 from workbench.dynamics.lifting import Lifted
 from workbench.dynamics.minibatches import Minibatches
 from workbench.dynamics.oracle import StepOracle
-from workbench.optimizers.rule import State, UpdateRule
+from workbench.optimizers.rule import UpdateRule
 from workbench.optimizers.schedules import at
 from workbench.parameters import Parameters, largest
 from workbench.problems.base import Batch, Problem
@@ -31,7 +31,7 @@ class Carry(NamedTuple):
     """What one step hands to the next."""
 
     parameters: Parameters
-    state: State
+    state: Any
     alive: Bool[Tensor, ""]
     survived: Int[Tensor, ""]
     integrals: dict[str, Tensor]

@@ -56,7 +56,7 @@ class Control:
         if self.kind == "log" and self.low <= 0:
             raise ValueError(f"{self.name} is logarithmic, so its low end must be > 0, got {self.low!r}")
 
-    def widget(self) -> widgets.Widget:
+    def widget(self) -> Any:
         """The ipywidgets control, keyboard operable, that reports its value on release only."""
         label = f"{self.label} [{self.unit}]" if self.unit else self.label
         common: dict[str, Any] = {

@@ -182,7 +182,7 @@ class AveragedState(NamedTuple):
     averages: dict[str, AverageState]
 
     @property
-    def count(self) -> Int[Tensor, ""]:
+    def count(self) -> Int[Tensor, ""]:  # type: ignore[override]
         """Steps taken so far."""
         return self.rule.count
 

@@ -185,9 +185,8 @@ class SWAD:
         following = self._follow(loss, state)
 
         def choose(condition: Tensor, x: SWADState, y: SWADState) -> SWADState:
-            return SWADState(
-                *(tree_map(lambda a, b: torch.where(condition, a, b), a, b) for a, b in zip(x, y, strict=True))
-            )
+            chosen = (tree_map(lambda a, b: torch.where(condition, a, b), a, b) for a, b in zip(x, y, strict=True))
+            return SWADState(*chosen)  # type: ignore[arg-type]
 
         moved = choose(state.converged, following, searching)
         kept = choose(state.closed, state, moved)

@@ -61,7 +61,7 @@ class ResNet50(nn.Module):
     def forward(self, images: Float[Tensor, "sample 3 row column"]) -> Float[Tensor, "sample output"]:
         hidden = self.maxpool(functional.relu(self.bn1(self.conv1(images))))
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
-            hidden = stage(hidden)
+            hidden = stage(hidden)  # type: ignore[operator]
         return self.fc(hidden.mean((2, 3)))
 
 

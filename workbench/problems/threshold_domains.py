@@ -65,8 +65,8 @@ class ThresholdDomains:
     def divergence(self) -> float:
         """Mean over the sources of Div(source, target) = 2 TV = the integral of |p - q|, by the midpoint rule."""
         x = (np.arange(200_000) + 0.5) / 200_000
-        target = stats.beta(*self.target).pdf(x)
-        return float(np.mean([np.abs(stats.beta(*shape).pdf(x) - target).mean() for shape in self.sources]))
+        target = stats.beta.pdf(x, *self.target)
+        return float(np.mean([np.abs(stats.beta.pdf(x, *shape) - target).mean() for shape in self.sources]))
 
     def empirical_risk(self, seed: int, n: int) -> np.ndarray:
         """[theta] the mean over the sources of the risk on n samples of each."""
