@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from workbench import draws
 from workbench.dynamics.update_map import resting, update_map
 from workbench.explorers.frame import Control, Explorer
 from workbench.figures.style import GUIDE, PALETTE, SHADE
 from workbench.optimizers import admissible_set, by_name, filter_ratio
+from workbench.parameters import largest, norm
 from workbench.problems import ScalarFactorisation
 
 KINDS = ("gd", "usam", "usam_two_step", "usam_nested", "hessian_usam", "grad_penalty")
@@ -46,17 +48,22 @@ def compute(
     top = band[-1][1]
     reach = max(1.3 * top, 2.5)
     eigenvalues = np.linspace(max(1.2 * band[0][0], -1.5 * reach) if band[0][0] < 0 else -0.5 * reach, reach, 400)
-    starts = 6 * draws.uniform(0, (2, _STARTS), stream="initial") - 3
-    # The loss is a formula in u and v, so one array [2, run] carries all runs through the rule without vmap.
-    state, step = resting(rule, starts), update_map(problem, rule)
-    for _ in range(_STEPS):
-        state = step(*state)
-    ends = state[0]
-    settled = (problem.gradient(ends).norm(dim=0) < 1e-3) & (ends.abs() < 1e3).all(0)
-    sharpness = torch.where(settled, problem.sharpness(ends), math.nan)
+    starts = 6 * draws.uniform(0, (_STARTS, 2), stream="initial") - 3
+    step = update_map(problem, rule)
+
+    def one(start: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        state = resting(rule, start)
+        for _ in range(_STEPS):
+            state = step(*state)
+        end = state[0]
+        assert isinstance(end, Tensor)
+        settled = (norm(problem.gradient(end)) < 1e-3) & (largest(end) < 1e3)
+        return end, settled, torch.where(settled, problem.sharpness(end), math.nan)
+
+    ends, settled, sharpness = torch.func.vmap(one)(starts)
     return Picture(
-        rule.name, band, eigenvalues, filter_ratio(rule, eigenvalues), starts.numpy(), ends.numpy(), settled.numpy(),
-        sharpness.numpy(),
+        rule.name, band, eigenvalues, filter_ratio(rule, eigenvalues), starts.T.numpy(), ends.T.numpy(),
+        settled.numpy(), sharpness.numpy(),
     )  # fmt: skip
 
 

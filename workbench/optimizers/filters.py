@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -21,8 +22,11 @@ from workbench.parameters import concrete
 
 Interval = tuple[float, float]
 
+Values = Any
+"""Eigenvalues: a number, a NumPy array or a tensor; results are of the same kind."""
 
-def curvature_polynomial(rule: Rule) -> Callable[[Float[np.ndarray, ...]], Float[np.ndarray, ...]]:
+
+def curvature_polynomial(rule: Rule) -> Callable[[Values], Values]:
     """p with Jac g~ = p(H) at critical points, as a function of eigenvalues (floats, arrays or tensors).
 
     gd: l; usam and grad_penalty: l(1 + rho l); usam_two_step: l(1 + rho l)^2; usam_nested: l(1 + rho l + rho^2 l^2);
@@ -50,10 +54,10 @@ def stability_constant(rule: Rule) -> float | Tensor:
     return {"none": 2.0, "heavy_ball": 2 * (1 + beta), "nesterov": 2 * (1 + beta) / (1 + 2 * beta)}[rule.momentum]
 
 
-def filter_ratio(rule: Rule, eigenvalues: Float[Tensor, ...]) -> Float[Tensor, ...]:
+def filter_ratio(rule: Rule, eigenvalues: Values) -> Values:
     """alpha p(lambda)/c for every eigenvalue: between 0 and 1 where the filter lets it pass.
 
-    Works inside sweeps. Eigenvalues may also be a float or a NumPy array.
+    Works inside sweeps.
 
     >>> from workbench.optimizers import gradient_descent
     >>> filter_ratio(gradient_descent(0.5), 3.0)
