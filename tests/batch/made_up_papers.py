@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -167,6 +168,9 @@ class Repository:
             text=True,
             cwd=self.root,
             env={**self.environment, **environment},
+            preexec_fn=lambda: signal.signal(
+                signal.SIGINT, signal.SIG_DFL
+            ),  # ignored where the tests run in the background
         )
 
     def records(self) -> list[dict]:

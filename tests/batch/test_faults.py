@@ -160,17 +160,17 @@ def test_a_small_disk_that_fills_up(repository, tmp_path):
     repository.paper()
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(disk)], capture_output=True).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=500k", "tmpfs", str(disk)], capture_output=True).returncode:
         pytest.skip("mounting a small disk is not allowed here")
     try:
-        words = ["run", "toy", "--grid", "rho=1,2,3", "-j", "1", "--out", str(disk)]
+        words = ["run", "toy", "--grid", "rho=1,2", "-j", "1", "--out", str(disk)]
         full = repository(*words)
         assert full.returncode == 1 and "disk is full" in full.stdout, full.stdout + full.stderr
         folders = list(disk.glob("toy/*"))
         assert folders and all(read_record(folder) is not None for folder in folders)
         assert subprocess.run(["mount", "-o", "remount,size=50m", str(disk)], capture_output=True).returncode == 0
         assert repository(*words).returncode == 0
-        assert [r.finished for r in Store(disk).records("toy")] == [True] * 3
+        assert [r.finished for r in Store(disk).records("toy")] == [True] * 2
     finally:
         subprocess.run(["umount", str(disk)], check=True)
 
@@ -217,15 +217,15 @@ def test_a_clock_that_jumps_does_not_matter(repository, tmp_path):
 
 def test_two_runs_at_once_share_the_work(repository, faults):
     repository.paper(body=FAULTS)
-    words = ["run", "toy", "--grid", "rho=0,1,2,3,4,5", "-p", "text=slow", "-j", "1"]
+    words = ["run", "toy", "--grid", "rho=0,1,2,3", "-p", "text=slow", "-j", "1"]
     programs = [repository.start(*words, FAULTS=str(faults)) for _ in range(2)]
     outputs = [program.communicate(timeout=100) for program in programs]
     assert [program.returncode for program in programs] == [0, 0], outputs
     executions = sorted(rho for _, _, rho in started(faults))
-    assert executions == [0, 1, 2, 3, 4, 5]
-    assert [record["status"] for record in repository.records()] == ["finished"] * 6
+    assert executions == [0, 1, 2, 3]
+    assert [record["status"] for record in repository.records()] == ["finished"] * 4
     workers = {worker for _, worker, _ in started(faults)}
-    assert len(workers) == 6  # and each in a process of its own
+    assert len(workers) == 4  # and each in a process of its own
 
 
 NASTY = [
@@ -261,7 +261,7 @@ def test_nasty_parameter_values_arrive_unchanged_and_stay_inside(repository, tmp
 
 @pytest.mark.slow
 def test_a_batch_with_a_fault_every_few_jobs_ends_as_an_undisturbed_one(tmp_path):
-    kinds = ["kill-worker once", "raise once", "kill-kernel once", "hang once"]
+    kinds = ["kill-worker once", "raise once", "kill-kernel once", "eat once"]
     texts = [kinds[i // 4 % 4] if i % 4 == 3 else "none" for i in range(24)]
     words = [
         "run",
@@ -280,7 +280,7 @@ def test_a_batch_with_a_fault_every_few_jobs_ends_as_an_undisturbed_one(tmp_path
         repository = Repository(root)
         repository.paper(body=FAULTS)
         environment = {"FAULTS": str(root / "faults")} if name == "disturbed" else {}
-        result = repository(*words, "--retries", "1", "--timeout", "6", **environment)
+        result = repository(*words, "--retries", "1", "--memory", "0.7", **environment)
         assert result.returncode == 0, result.stdout + result.stderr
         stores.append(repository.claims())
     assert len(stores[0]) == 24 and stores[0] == stores[1]

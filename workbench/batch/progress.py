@@ -131,6 +131,8 @@ class Progress(Listener):
             table.add_row(Text(running.job.label), cell, elapsed, "" if left is None else duration(left))
         if len(self._running) > SHOWN:
             table.add_row(f"… and {len(self._running) - SHOWN} more", "", "", "")
+        if not self._running and not self.outcomes:
+            return Group(Text("starting the workers: the libraries are imported once", style="dim"), self.headline())
         return Group(table, self.headline())
 
     def headline(self) -> Text:
