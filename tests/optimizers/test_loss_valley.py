@@ -1,0 +1,154 @@
+"""SWAD's window against the algorithm read line by line, and the running average against the window."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workbench.optimizers import SWAD, loss_valley
+
+CURVES = {
+    "A": [5, 4, 3, 2, 1.5, 1.2, 1, 1.05, 1.1, 1.1, 1.2, 1.3, 1.25, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2, 2.1],
+    "B": [3, 2, 1.5, 1.1, 1.08, 1.05, 1, 1.05, 1.1, 1.1, 1.2, 1.3, 1.5, 1.6, 1.7, 1.8, 1.9, 2, 2.1, 2.2],
+    "C": [1, 1.1, 1.2, 1.1, 1, 1.2, 1.25, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 2, 2],
+    "never closes": [5, 4, 3, 2, 1.5, 1.2, 1, 1.05, 1.1, 1.1, 1.2, 1.2, 1.25, 1.2, 1.1],
+    "never converges": [5, 4, 3, 2, 1, 0.9, 0.8, 0.7, 0.6],
+}
+losses = st.lists(st.sampled_from([0.8, 0.9, 1.0, 1.1, 1.2, 1.5, 2.0, 3.0]), min_size=6, max_size=40)
+rules = st.tuples(st.integers(1, 6), st.integers(1, 8), st.sampled_from([1.05, 1.2, 1.5]))
+
+
+def tensor(values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def by_the_book(curve, n_s, n_e, r):
+    """Algorithm 1, evaluation by evaluation."""
+    start, threshold = None, None
+    for i in range(len(curve)):
+        if threshold is None:
+            recent = curve[i - n_s + 1 : i + 1]
+            if i >= n_s - 1 and recent[0] == min(recent):
+                start, threshold = i - n_s + 1, r / n_s * sum(recent)
+        elif i >= n_e - 1 and min(curve[i - n_e + 1 : i + 1]) > threshold:
+            return start, i - n_e
+    return (start, len(curve) - 1) if start is not None else (len(curve) - 1, len(curve) - 1)
+
+
+def released_queue(curve, n_s, n_e, r):
+    """The published code's queues, with the segments added counted by index."""
+    counts, queue, start, threshold, dead = [0] * len(curve), [], None, None, False
+    for i in range(len(curve)):
+        if dead:
+            break
+        queue = [*queue, i][-n_e:]
+        if threshold is None:
+            recent = list(range(i - n_s + 1, i + 1))
+            if i < n_s - 1 or curve[recent[0]] > min(curve[j] for j in recent):
+                continue
+            start, threshold = recent[0], r * sum(curve[j] for j in recent) / n_s
+            if n_e < n_s:
+                for j in recent[1 : 1 + n_s - n_e]:
+                    counts[j] += 1
+            elif n_e > n_s:
+                early = queue[: n_e - n_s + 1]
+                above = [k for k, j in enumerate(early) if curve[j] > threshold]
+                for j in early[(above[-1] + 1 if above else 0) + 1 :]:
+                    counts[j] += 1
+        elif queue[0] >= start:
+            if min(curve[j] for j in queue) > threshold:
+                dead = True
+            else:
+                counts[queue[0]] += 1
+    if threshold is None:
+        return [0.0] * (len(curve) - 1) + [1.0]
+    while not dead and len(queue) > 1 and min(curve[j] for j in queue[1:]) <= threshold:
+        queue = queue[1:]
+        counts[queue[0]] += 1
+    if not sum(counts):
+        counts[start] = 1
+    return [count / sum(counts) for count in counts]
+
+
+@pytest.mark.parametrize(
+    ("name", "window"),
+    [("A", (6, 12)), ("B", (6, 11)), ("C", (0, 8)), ("never closes", (6, 14)), ("never converges", (8, 8))],
+)
+def test_known_windows(name, window):
+    found = loss_valley(tensor(CURVES[name]), 3, 6, 1.3)
+    assert (int(found.start), int(found.end)) == window
+    assert bool(found.converged) == (name != "never converges")
+    assert bool(found.closed) == (not name.startswith("never"))
+    assert (found.weights > 0).nonzero().flatten().tolist() == list(range(window[0], window[1] + 1))
+
+
+@given(losses, rules)
+def test_the_window_is_that_of_the_algorithm(curve, rule):
+    found = loss_valley(tensor(curve), *rule)
+    assert (int(found.start), int(found.end)) == by_the_book(curve, *rule)
+    assert found.weights.sum() == pytest.approx(1)
+
+
+@given(losses, rules)
+def test_the_released_weights_are_those_of_the_queues(curve, rule):
+    found = loss_valley(tensor(curve), *rule, variant="released")
+    torch.testing.assert_close(found.weights, tensor(released_queue(curve, *rule)))
+
+
+@given(losses, rules)
+def test_deciding_on_the_way_gives_the_window_mean(curve, rule):
+    segments = torch.arange(3 * len(curve), dtype=torch.float64).reshape(-1, 3).sin()
+    swad = SWAD(*rule)
+    state = swad.init(torch.zeros(3, dtype=torch.float64))
+    for loss, segment in zip(curve, segments, strict=True):
+        for offset in (-0.25, 0.0, 0.25):
+            state = swad.update(segment + offset, state)
+        state = swad.observe(loss, state)
+    found = loss_valley(tensor(curve), *rule)
+    torch.testing.assert_close(swad.value(state), found.weights @ segments)
+    assert bool(state.closed) == bool(found.closed)
+
+
+def test_vmapped_curves_are_the_single_ones():
+    curves = torch.stack([tensor(CURVES["A"])[:9], tensor(CURVES["C"])[:9], tensor(CURVES["never converges"])])
+    for variant in ("paper", "released"):
+        together = torch.func.vmap(lambda curve, v=variant: loss_valley(curve, 2, 3, 1.2, v).weights)(curves)
+        single = torch.stack([loss_valley(curve, 2, 3, 1.2, variant).weights for curve in curves])
+        torch.testing.assert_close(together, single)
+
+    def online(curve):
+        swad = SWAD(2, 3, 1.2)
+        state = swad.init({"w": torch.zeros(2)})
+        for step, loss in enumerate(curve.unbind()):
+            state = swad.observe(loss, swad.update({"w": torch.full((2,), float(step))}, state))
+        return swad.value(state)["w"]
+
+    expected = torch.stack([loss_valley(curve, 2, 3, 1.2).weights @ torch.arange(9.0).double() for curve in curves])
+    torch.testing.assert_close(torch.func.vmap(online)(curves)[:, 0].double(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_losses_that_are_not_numbers_never_converge():
+    found = loss_valley(torch.full((12,), math.nan), 3, 6, 1.3)
+    assert not found.converged and found.weights[-1] == 1
+
+
+def test_a_running_average_holds_a_few_copies_only():
+    state = SWAD(3, 6, 1.3).init({"w": torch.zeros(100)})
+    assert state.sums["w"].numel() + state.segment["w"].numel() == 400
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((3, 6, 1.0), r"tolerance must be .*, got 1.0"),
+        ((0, 6, 1.3), "n_converge must be an int >= 1, got 0"),
+        ((3, 0, 1.3), "n_tolerance must be an int >= 1, got 0"),
+        ((3, 6, 1.3, "printed"), "variant must be one of paper, released, got 'printed'"),
+        ((30, 6, 1.3), "21 evaluations, fewer than n_converge=30"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        loss_valley(tensor(CURVES["A"]), *arguments)
