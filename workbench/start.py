@@ -69,7 +69,7 @@ class Papers:
                 )
                 text += f'<br>{verdicts} <span style="opacity:0.7">({escape(line.source)})</span>'
                 rows += f'<tr><td style="{cell};white-space:nowrap">{name}</td><td style="{cell}">{text}</td></tr>'
-        return f'<table style="width:100%"><tbody>{rows}</tbody></table>'
+        return f"<table><tbody>{rows}</tbody></table>"
 
 
 def papers() -> Papers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,16 @@ def draw(figure: Figure, step_size: float = 0.6, rho: float = 0.1) -> str:
     return "Minima at which it can stop. " + "; ".join(words) + "."
 
 
+class FirstLook(Explorer):
+    """An explorer whose saved output is its picture, so that the start page shows one before anything has run."""
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        bundle = super()._repr_mimebundle_(**options)
+        if "text/html" in bundle:
+            return {"text/plain": bundle["text/plain"], "image/png": base64.b64encode(self.picture).decode()}
+        return bundle
+
+
 def explorer(**initial: Any) -> Explorer:
     """One slider for the step size (log), one for the radius."""
     start = {"step_size": 0.6, "rho": 0.1} | initial
@@ -57,4 +68,4 @@ def explorer(**initial: Any) -> Explorer:
         Control("step_size", "step size", start["step_size"], 0.1, 2.0, kind="log", meaning="alpha"),
         Control("rho", "radius rho", start["rho"], 0.0, 1.0, 0.01, meaning="SAM's perturbation, one over a curvature"),
     ]
-    return Explorer("Sharp minima cannot hold a large step", controls, draw, (9.0, 3.6))
+    return FirstLook("Sharp minima cannot hold a large step", controls, draw, (9.0, 3.6))

@@ -93,14 +93,17 @@ class Explorer(widgets.VBox):
         self._title, self._draw, self._size = title, draw, size
         self._controls = {control.name: control for control in controls}
         self._widgets = {control.name: control.widget() for control in controls}
-        self._picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
+        self._picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%", align_self="flex-start"))
         self._readout, self._busy = widgets.HTML(), widgets.HTML("&nbsp;")
         self._copied = widgets.Text(description="papermill", layout=widgets.Layout(width="52em", display="none"))
         self._pending: asyncio.TimerHandle | None = None
         self._held = False
         self.redraws = 0
-        reset = widgets.Button(description="Reset", tooltip="Back to the values at the start")
-        copy = widgets.Button(description="Copy these parameters", tooltip="Show them as papermill options")
+        fitting = widgets.Layout(width="auto")
+        reset = widgets.Button(description="Reset", tooltip="Back to the values at the start", layout=fitting)
+        copy = widgets.Button(
+            description="Copy these parameters", tooltip="Show them as papermill options", layout=fitting
+        )
         reset.on_click(lambda _: self.reset())
         copy.on_click(lambda _: self._show_options())
         for widget in self._widgets.values():
@@ -118,6 +121,11 @@ class Explorer(widgets.VBox):
     def values(self) -> dict[str, Any]:
         """The current parameters by name."""
         return {name: widget.value for name, widget in self._widgets.items()}
+
+    @property
+    def picture(self) -> bytes:
+        """The picture shown, as PNG."""
+        return bytes(self._picture.value)
 
     def set(self, **values: Any) -> None:
         """Move several controls and redraw once."""

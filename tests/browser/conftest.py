@@ -1,0 +1,100 @@
+"""JupyterLab on a small repository of its own, and a page of Debian's chromium."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+CHROMIUM = Path("/usr/bin/chromium")
+ROOT = Path(__file__).parents[2]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def pytest_collection_modifyitems(items):
+    reason = None
+    if not CHROMIUM.exists():
+        reason = "needs /usr/bin/chromium (apt-get install chromium)"
+    try:
+        import playwright  # noqa: F401
+    except ModuleNotFoundError:
+        reason = "needs playwright (extra test)"
+    for item in items:
+        if Path(item.path).parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.browser)
+            if reason:
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory) -> Path:
+    """A repository with the start page and one scaffolded paper."""
+    from workbench import scaffold
+
+    root = tmp_path_factory.mktemp("repository")
+    scaffold.scaffold_paper(root, "first-paper", "The first paper")
+    shutil.copy(ROOT / "notebooks" / "00_start_here.ipynb", root / "notebooks")
+    return root
+
+
+@pytest.fixture(scope="session")
+def server(repository, tmp_path_factory):
+    """The address, with token, of `workbench lab`; the server is stopped at the end."""
+    home = tmp_path_factory.mktemp("home")
+    environment = {
+        **os.environ,
+        "HOME": str(home),
+        "WORKBENCH_PAPERS": str(repository / "papers"),
+        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+        "OMP_NUM_THREADS": "1",
+    }
+    allow_root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    command = [sys.executable, "-m", "workbench.cli", "lab", "--", "--no-browser", "--ServerApp.port=0", *allow_root]
+    log = home / "lab.log"
+    with open(log, "w") as stream:
+        process = subprocess.Popen(command, cwd=repository, env=environment, stdout=stream, stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + 120
+        while not (found := re.search(r"http://(?:localhost|127\.0\.0\.1):(\d+)/lab\S*token=(\w+)", log.read_text())):
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{found[1]}", found[2]
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(20)
+
+
+@pytest.fixture(scope="session")
+def context(tmp_path_factory):
+    """A browser with an empty profile."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch_persistent_context(
+            str(tmp_path_factory.mktemp("profile")),
+            executable_path=str(CHROMIUM),
+            headless=True,
+            args=FLAGS,
+            viewport={"width": 1280, "height": 900},
+        )
+        opened.set_default_timeout(120_000)
+        yield opened
+        opened.close()

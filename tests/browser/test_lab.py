@@ -1,0 +1,118 @@
+"""Five minutes of a user in a real browser: start page, sliders, a paper, a mistake."""
+
+import os
+from pathlib import Path
+
+import pytest
+from jupyterlab import Lab
+
+START = "/lab/tree/notebooks/00_start_here.ipynb"
+PAPER = "/lab/tree/notebooks/first-paper.ipynb"
+SHOTS = os.environ.get("WORKBENCH_SCREENSHOTS")
+
+
+@pytest.fixture(scope="module")
+def lab(context, server):
+    opened = Lab(context, server)
+    yield opened
+    opened.close()
+
+
+def shoot(lab, name):
+    """Keep screenshots at two widths where somebody wants to look at them."""
+    if SHOTS:
+        for width in (1920, 1280):
+            lab.page.set_viewport_size({"width": width, "height": 1000})
+            lab.page.wait_for_timeout(800)
+            lab.page.screenshot(path=str(Path(SHOTS) / f"{name}-{width}.png"))
+
+
+def test_the_start_page_is_what_one_sees_first(lab):
+    lab.open("/")
+    assert "00_start_here.ipynb" in lab.page.url
+    shoot(lab, "start-before")
+    assert lab.page.locator("text=Would you like to get notified").count() == 0
+    assert lab.page.locator(".jp-RenderedImage img").count() >= 1
+    assert lab.complaints == []
+
+
+def test_the_start_page_runs_and_links_the_papers(lab):
+    lab.run_all()
+    assert lab.page.locator(".jp-NotebookPanel .jp-OutputArea-output:has-text('Traceback')").count() == 0
+    link = lab.page.locator(".jp-RenderedHTML a", has_text="first-paper").first
+    assert "first-paper" in link.get_attribute("href")
+    shoot(lab, "start-run")
+    assert lab.complaints == []
+
+
+def test_a_slider_moves_by_mouse_and_reset_brings_the_start_back(lab):
+    before = lab.picture()
+    handle = lab.explorer().locator(".noUi-handle").first
+    box = handle.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    lab.page.mouse.move(x, y)
+    lab.page.mouse.down()
+    lab.page.mouse.move(x + 40, y, steps=5)
+    lab.page.mouse.up()
+    lab.wait_for_picture(lambda pixels: pixels != before)
+    lab.explorer().locator("button", has_text="Reset").click()
+    lab.wait_for_picture(lambda pixels: pixels == before)
+    assert lab.complaints == []
+
+
+def test_a_slider_and_the_buttons_work_by_keyboard(lab):
+    explorer = lab.explorer()
+    start = lab.picture()
+    handle = explorer.locator(".noUi-handle").first
+    handle.focus()
+    for _ in range(8):
+        lab.page.keyboard.press("ArrowRight")
+    lab.wait_for_picture(lambda pixels: pixels != start)
+    explorer.locator("button", has_text="Reset").focus()
+    lab.page.keyboard.press("Enter")
+    lab.wait_for_picture(lambda pixels: pixels == start)
+    assert lab.complaints == []
+
+
+def test_the_parameters_can_be_copied_for_papermill(lab):
+    explorer = lab.explorer()
+    explorer.locator("button", has_text="Copy these parameters").click()
+    lab.page.wait_for_function(
+        "() => [...document.querySelectorAll('.workbench-explorer input')].some(i => i.value.startsWith('-p step_size'))"
+    )
+    assert lab.complaints == []
+
+
+def test_a_paper_runs_to_its_scoreboard(context, server):
+    lab = Lab(context, server)
+    lab.open(PAPER)
+    lab.run_all()
+    board = lab.page.locator(".jp-RenderedHTML", has_text="1 claims: 1 reproduced").last
+    board.scroll_into_view_if_needed()
+    assert "loss-falls" in board.inner_text() and "✔ reproduced" in board.inner_text()
+    shoot(lab, "paper")
+    assert lab.complaints == []
+    lab.close()
+
+
+def test_an_impossible_value_is_answered_in_words(context, server):
+    lab = Lab(context, server)
+    lab.open(PAPER)
+    lab.run_all()
+    before = lab.picture()
+    readout = lab.explorer().locator(".widget-readout").first
+    readout.click()
+    lab.page.keyboard.press("Control+A")
+    lab.page.keyboard.type("1.5")
+    lab.page.keyboard.press("Enter")
+    message = lab.explorer().locator("text=diverges at step sizes of 1 and more, got 1.5")
+    message.wait_for()
+    assert "✘ These values give no picture" in lab.explorer().inner_text()
+    assert lab.picture() == before
+    shoot(lab, "impossible")
+    lab.explorer().locator("button", has_text="Reset").click()
+    lab.page.wait_for_function(
+        "() => !document.querySelector('.workbench-explorer').textContent.includes('no picture')"
+    )
+    assert lab.complaints == []
+    lab.close()
