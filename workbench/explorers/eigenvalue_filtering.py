@@ -48,7 +48,7 @@ def compute(
     top = band[-1][1]
     reach = max(1.3 * top, 2.5)
     eigenvalues = np.linspace(max(1.2 * band[0][0], -1.5 * reach) if band[0][0] < 0 else -0.5 * reach, reach, 400)
-    starts = 6 * draws.uniform(0, (_STARTS, 2), stream="initial") - 3
+    starts = 6 * draws.uniform(0, (2, _STARTS), stream="initial").T - 3
     step = update_map(problem, rule)
 
     def one(start: Tensor) -> tuple[Tensor, Tensor, Tensor]:
