@@ -19,6 +19,7 @@ from workbench.figures.style import GUIDE, SHADE
 from workbench.optimizers.adam import adam
 from workbench.problems.left_out_digits import N_DOMAINS, LeftOutDigits, left_out_digits
 
+BATCH = 8 * (N_DOMAINS - 1)
 DOMAINS = tuple(f"{angle:g}°" for angle in ANGLES)
 
 
@@ -37,18 +38,24 @@ class Picture:
     chosen: int
 
 
-@functools.lru_cache(maxsize=4)
 def trained(
-    seed: int = 0, label_noise: float = 0.1, steps: int = 1500, every: int = 25, lr: float = 2e-2, batch: int = 8
+    seed: int = 0, label_noise: float = 0.1, steps: int = 1500, every: int = 25, step_size: float = 2e-2
 ) -> tuple[tuple[LeftOutDigits, Trajectory], ...]:
-    """The problem and the run of every domain left out, trained at once and kept."""
+    """The problem and the run of every domain left out, trained at once and kept; minibatches of 8 from each source."""
+    return _trained(seed, label_noise, steps, every, step_size)
+
+
+@functools.lru_cache(maxsize=4)
+def _trained(
+    seed: int, label_noise: float, steps: int, every: int, step_size: float
+) -> tuple[tuple[LeftOutDigits, Trajectory], ...]:
     problems = [left_out_digits(seed, target, label_noise=label_noise) for target in range(N_DOMAINS)]
     names = ("metrics", "checkpoints", "segments", "ema")
     kept: dict[str, Any] = {}
 
     def train(target: torch.Tensor) -> dict[str, torch.Tensor]:
         problem = left_out_digits(seed, target, label_noise=label_noise)
-        path = trajectory(problem, adam(lr), seed=seed, steps=steps, every=every, batch_size=batch * (N_DOMAINS - 1))
+        path = trajectory(problem, adam(step_size), seed=seed, steps=steps, every=every, batch_size=BATCH)
         kept["steps"] = path.steps
         return {name: getattr(path, name) for name in names}
 

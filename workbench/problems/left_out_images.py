@@ -163,7 +163,7 @@ class LeftOutImages(Problem[dict[str, Tensor]]):
         return self._normalised(self.images.read(numbers.cpu().numpy()).to(self.device)), self._classes(numbers)
 
     def _augmented(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        chosen = numbers.cpu().numpy()
+        chosen = np.array(numbers.tolist(), np.int64)  # also inside torch.func.grad, where a tensor has no memory
         pictures = self.images.read(chosen).to(self.device)
         if self.images.photographs:
             pictures = augment_photographs(pictures, self.seed, counter=zlib.crc32(chosen.tobytes()))
