@@ -1,0 +1,60 @@
+"""What every committed notebook must be: executed, small, clean, and about a paper whose card exists."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from workbench import claims
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PAPERS = [path for path in NOTEBOOKS if path.stem in claims.cards()]
+
+
+def content(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def code_cells(path):
+    return [cell for cell in content(path)["cells"] if cell["cell_type"] == "code" and "".join(cell["source"]).strip()]
+
+
+def text_outputs(cell):
+    for output in cell["outputs"]:
+        yield "".join(output.get("text", ""))
+        yield from ("".join(value) for key, value in output.get("data", {}).items() if key.startswith("text/"))
+
+
+def test_every_card_has_its_notebook():
+    assert {path.stem for path in PAPERS} == set(claims.cards())
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_committed_executed_small_and_clean(path):
+    assert path.stat().st_size < 1_000_000
+    cells = code_cells(path)
+    assert all(cell["execution_count"] for cell in cells), "a cell has not been executed"
+    counts = [cell["execution_count"] for cell in cells]
+    assert counts == sorted(counts), "cells were executed out of order"
+    for cell in cells:
+        assert not [output for output in cell["outputs"] if output["output_type"] == "error"]
+        assert not [output for output in cell["outputs"] if output.get("name") == "stderr"]
+        assert "execution" not in cell["metadata"], "time stamps make noise in diffs"
+        assert len("".join(cell["source"]).splitlines()) <= 40
+        for text in text_outputs(cell):
+            assert not re.search(r"(?<![\w<.])/(?:home|work|tmp|root|usr|Users)/", text)
+            assert not re.search(r" at 0x[0-9a-f]{6,}", text)
+    assert "widgets" not in content(path)["metadata"]
+
+
+@pytest.mark.parametrize("path", PAPERS, ids=lambda path: path.stem)
+def test_a_paper_notebook_shows_every_claim_of_its_card(path):
+    cells = code_cells(path)
+    tags = [cell["metadata"].get("tags", []) for cell in cells]
+    assert sum("parameters" in tag for tag in tags) == 1
+    checked = [cell for cell, tag in zip(cells, tags, strict=True) if "nbval-check-output" in tag]
+    shown = "\n".join(text for cell in checked for text in text_outputs(cell))
+    missing = [name for name in claims.card(path.stem).claims if name not in shown]
+    assert not missing
