@@ -11,6 +11,15 @@ from workbench.optimizers.filters import (
     stability_constant,
     update_radius,
 )
+from workbench.optimizers.inner_maximisation import (
+    BestOf,
+    ExtraCoordinate,
+    FreshCoordinate,
+    FullMaximisation,
+    PowerIteration,
+    WeightedCoordinate,
+    sa_gd,
+)
 from workbench.optimizers.loss_valley import SWAD, LossValley, loss_valley
 from workbench.optimizers.rule import Oracle, Plain, Rule, State, gradient_descent, heavy_ball, nesterov
 from workbench.optimizers.schedules import LinearDecay, StepDecay, SwitchOn
@@ -41,6 +50,10 @@ __all__ = [
     "SWAD",
     "Adam",
     "AveragedRule",
+    "BestOf",
+    "ExtraCoordinate",
+    "FreshCoordinate",
+    "FullMaximisation",
     "GradientPenalty",
     "HessianUSAM",
     "LinearDecay",
@@ -49,6 +62,7 @@ __all__ = [
     "NestedUSAM",
     "Oracle",
     "Plain",
+    "PowerIteration",
     "Rule",
     "SegmentMean",
     "State",
@@ -57,6 +71,7 @@ __all__ = [
     "TwoStepUSAM",
     "UnifiedSAM",
     "UniformMean",
+    "WeightedCoordinate",
     "adam",
     "admissible_set",
     "as_torch",
@@ -74,6 +89,7 @@ __all__ = [
     "nested_usam",
     "nesterov",
     "recompute_batch_norm",
+    "sa_gd",
     "sam",
     "stability_constant",
     "two_step_usam",

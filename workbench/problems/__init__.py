@@ -2,6 +2,7 @@
 
 from workbench.problems import networks
 from workbench.problems.base import Measure, Problem
+from workbench.problems.chain_constants import ChainConstants
 from workbench.problems.classifier import Classifier, circle, classifier
 from workbench.problems.diagonal_bias import (
     decay_rate,
@@ -10,6 +11,7 @@ from workbench.problems.diagonal_bias import (
     sam_stability_number,
 )
 from workbench.problems.diagonal_network import DiagonalNetwork, ProductNetwork, SquaresNetwork, diagonal_network
+from workbench.problems.flat_strips import FlatStrips, HalfParabola
 from workbench.problems.linear_models import (
     LeastSquares,
     LogisticRegression,
@@ -25,15 +27,22 @@ from workbench.problems.product import ProductLoss, drift_rate, product_path, tr
 from workbench.problems.quadratic import Quadratic, quadratic, random_rotation
 from workbench.problems.relu_regression import ReLURegression, relu_regression
 from workbench.problems.rippled_parabola import RippledParabola
+from workbench.problems.sam_chain import ReducedSamChain, SamChain, chain_gates, reduced_sam_chain
 from workbench.problems.scalar import ScalarFactorisation, TwoBasins
 from workbench.problems.scaled import Scaled
 from workbench.problems.sparse_coding import SparseCoding, sparse_coding
 from workbench.problems.sparse_regression import SparseRegression, sparse_regression
+from workbench.problems.visible_norm import FlatButBad, HiddenValley
 
 __all__ = [
+    "ChainConstants",
     "Classifier",
     "CriticalPoint",
     "DiagonalNetwork",
+    "FlatButBad",
+    "FlatStrips",
+    "HalfParabola",
+    "HiddenValley",
     "LeastSquares",
     "LogisticRegression",
     "MatrixSensing",
@@ -44,7 +53,9 @@ __all__ = [
     "ProductNetwork",
     "Quadratic",
     "ReLURegression",
+    "ReducedSamChain",
     "RippledParabola",
+    "SamChain",
     "ScalarFactorisation",
     "Scaled",
     "SparseCoding",
@@ -52,6 +63,7 @@ __all__ = [
     "SquaresNetwork",
     "TwoBasins",
     "argmin_phi",
+    "chain_gates",
     "circle",
     "classifier",
     "critical_point",
@@ -70,6 +82,7 @@ __all__ = [
     "quadratic",
     "random_least_squares",
     "random_rotation",
+    "reduced_sam_chain",
     "relu_regression",
     "rho_for_stability_number",
     "sam_stability_number",
