@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from tqdm.auto import tqdm
 
 
 def bar(total: int, what: str, shown: bool) -> Any:
-    """A bar counting `what`. Passing `disable` explicitly would override the environment variable."""
-    hidden: dict[str, Any] = {} if shown else {"disable": True}
-    return tqdm(total=total, desc=what, delay=2, leave=False, **hidden)
+    """A bar counting `what`. In notebooks tqdm itself does not look at the variable."""
+    silent = os.environ.get("TQDM_DISABLE", "") not in ("", "0")
+    return tqdm(total=total, desc=what, delay=2, leave=False, disable=silent or not shown)
