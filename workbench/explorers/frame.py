@@ -91,7 +91,7 @@ class Explorer(widgets.VBox):
         self, title: str, controls: Sequence[Control], draw: Draw, size: tuple[float, float] = (9.0, 4.2)
     ) -> None:
         self._title, self._draw, self._size = title, draw, size
-        self._controls = {control.name: control for control in controls}
+        self.controls = {control.name: control for control in controls}
         self._widgets = {control.name: control.widget() for control in controls}
         self._picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%", align_self="flex-start"))
         self._readout, self._busy = widgets.HTML(), widgets.HTML("&nbsp;")
@@ -142,7 +142,7 @@ class Explorer(widgets.VBox):
 
     def reset(self) -> None:
         """Back to the values at the start."""
-        self.set(**{name: control.value for name, control in self._controls.items()})
+        self.set(**{name: control.value for name, control in self.controls.items()})
 
     def options(self) -> str:
         """The current parameters as papermill options."""
@@ -178,7 +178,7 @@ class Explorer(widgets.VBox):
         if _interactive():
             return super()._repr_mimebundle_(**options)
         # A saved widget without its kernel is an error message in JupyterLab and nothing at all in a static page.
-        labels = ", ".join(control.label for control in self._controls.values())
+        labels = ", ".join(control.label for control in self.controls.values())
         words = f"{self._title}: run this cell in JupyterLab to move {labels}."
         return {"text/plain": words, "text/html": f"<i>{html.escape(words)}</i>"}
 

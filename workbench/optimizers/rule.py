@@ -133,6 +133,11 @@ class Rule:
         values |= {name: value for name, value in vars(self.gradient).items() if value is not None}
         return f"{self.name}({', '.join(f'{name}={_short(value)}' for name, value in values.items())})"
 
+    def _repr_html_(self) -> str:
+        from workbench.optimizers.rendering import rule_html
+
+        return rule_html(self)
+
     def init(self, parameters: Parameters) -> State:
         """The state before the first step."""
         count = torch.zeros((), dtype=torch.int64, device=leaves(parameters)[0].device)
