@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -27,16 +28,21 @@ def test_python_examples(block, monkeypatch):
 @pytest.mark.slow
 def test_the_batch_journey(tmp_path, monkeypatch):
     batch = next(block for block in re.findall(r"```bash\n(.*?)```", TEXT, flags=re.S) if "--grid" in block)
-    monkeypatch.setenv("WORKBENCH_RUNS", str(tmp_path / "runs"))
+    shutil.copytree(ROOT / "papers" / "eigenvalue-filtering", tmp_path / "papers" / "eigenvalue-filtering")
+    (tmp_path / "notebooks").mkdir()
+    shutil.copy(ROOT / "notebooks" / "eigenvalue-filtering.ipynb", tmp_path / "notebooks")
+    monkeypatch.setenv("WORKBENCH_PAPERS", str(tmp_path / "papers"))
     printed = {}
     for line in batch.strip().splitlines():
         words = shlex.split(line)
         assert words[0] == ".venv/bin/workbench"
-        done = subprocess.run([sys.executable, "-m", "workbench", *words[1:]], cwd=ROOT, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "workbench.cli", *words[1:]], cwd=tmp_path, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
         printed[words[1]] = done.stdout
     assert "eigenvalue-filtering" in printed["list"] and (tmp_path / "runs" / "report.html").is_file()
     opened = next(block for block in re.findall(r"```python\n(.*?)```", TEXT, flags=re.S) if "open_runs" in block)
-    done = subprocess.run([sys.executable, "-c", opened], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", opened], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "rho" in done.stdout
