@@ -55,8 +55,9 @@ def repository(tmp_path_factory) -> Path:
 def server(repository, tmp_path_factory):
     """The address, with token, of `workbench lab`; the server is stopped at the end."""
     home = tmp_path_factory.mktemp("home")
+    inherited = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
     environment = {
-        **os.environ,
+        **inherited,
         "HOME": str(home),
         "WORKBENCH_PAPERS": str(repository / "papers"),
         "JUPYTER_RUNTIME_DIR": str(home / "runtime"),

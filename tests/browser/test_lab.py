@@ -39,6 +39,7 @@ def test_the_start_page_is_what_one_sees_first(lab):
 def test_the_start_page_runs_and_links_the_papers(lab):
     lab.run_all()
     assert lab.page.locator(".jp-NotebookPanel .jp-OutputArea-output:has-text('Traceback')").count() == 0
+    assert lab.page.locator(".jp-OutputArea-output .jp-RenderedImage img, .jp-OutputArea-output img").count() >= 2
     link = lab.page.locator(".jp-RenderedHTML a", has_text="first-paper").first
     assert "first-paper" in link.get_attribute("href")
     shoot(lab, "start-run")
@@ -80,6 +81,18 @@ def test_the_parameters_can_be_copied_for_papermill(lab):
     lab.page.wait_for_function(
         "() => [...document.querySelectorAll('.workbench-explorer input')].some(i => i.value.startsWith('-p step_size'))"
     )
+    assert lab.complaints == []
+
+
+def test_the_launcher_has_a_card_for_every_notebook(lab):
+    pytest.importorskip("jupyter_app_launcher", reason="Launcher cards need jupyter-app-launcher")
+    lab.page.click(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Notebook", position={"x": 5, "y": 5})
+    lab.page.keyboard.press("Control+Shift+L")
+    card = lab.page.locator(".jp-LauncherCard", has_text="first-paper")
+    card.wait_for()
+    shoot(lab, "launcher")
+    card.click()
+    lab.page.wait_for_selector(".lm-TabBar-tab.lm-mod-current >> text=first-paper.ipynb")
     assert lab.complaints == []
 
 

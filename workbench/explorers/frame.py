@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import ipywidgets as widgets
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 DEBOUNCE = 0.05
 """Seconds of quiet before redrawing: holding an arrow key redraws once."""
@@ -156,12 +158,14 @@ class Explorer(widgets.VBox):
         busy = threading.Timer(BUSY_AFTER, lambda: setattr(self._busy, "value", "computing …"))
         busy.daemon = True
         busy.start()
-        figure = Figure(figsize=self._size, layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = Figure(figsize=self._size, layout="constrained", dpi=100)
+        canvas = FigureCanvasAgg(figure)
         try:
             text = self._draw(figure, **self.values)
             buffer = io.BytesIO()
-            figure.savefig(buffer, format="png", dpi=100)
+            # `savefig` would draw everything twice where a layout engine is at work.
+            canvas.draw()
+            Image.fromarray(np.asarray(canvas.buffer_rgba())).save(buffer, format="png", compress_level=1)
             self._picture.value = buffer.getvalue()
             self._readout.value = html.escape(text or "")
         except Exception as error:  # whatever a draw function runs into is for the reader to see, not for the kernel
