@@ -105,6 +105,7 @@ BAD = [
     ({"seed": 3, "rho": [0.1]}, "axis seed must be a list"),
     ({"seed": [1, 1], "rho": [0.1]}, "repeated"),
     ({"seed": [1], "rhoo": [0.1]}, "rhoo: not an argument"),
+    ({"seed": [1], "method": ["a", "b"]}, "cannot be called method"),
     ({"seed": [1]}, "also needs rho"),
     ({"seed": [1], "rho": [0.1], "static": ["m"]}, "no axis"),
     ({"seed": [1], "rho": [0.1], "chunk_size": 0}, "chunk_size"),

@@ -88,6 +88,10 @@ def _numeric(values: Sequence[Any]) -> bool:
 def _refuse_bad_call(function: Callable, grid: Axes, static: Sequence[str], chunk_size: int | None) -> None:
     if not grid:
         raise ValueError("sweep needs at least one axis, e.g. seed=range(20)")
+    # dataset.sel(method=...) would be taken for xarray's own argument, without a word.
+    reserved = [name for name in grid if name in ("method", "tolerance", "drop", "indexers")]
+    if reserved:
+        raise ValueError(f"an axis cannot be called {reserved[0]}: xarray's .sel uses that name; choose another")
     parameters = inspect.signature(function).parameters
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         unknown = [name for name in grid if name not in parameters]
