@@ -15,7 +15,7 @@ MOVES = 12
 
 def rows() -> list[dict[str, object]]:
     """One row per explorer. Each move takes every control in turn to another value; CPU milliseconds, one thread."""
-    found = []
+    found: list[dict[str, object]] = []
     for module in sorted(one.name for one in pkgutil.iter_modules(explorers.__path__)):
         loaded = importlib.import_module(f"workbench.explorers.{module}")
         if not hasattr(loaded, "explorer"):

@@ -13,6 +13,11 @@ def process(app: Any, what: str, name: str, thing: object, options: Any, lines: 
     lines[:] = _blocks([line if line.lstrip().startswith(">>>") else _escaped(line) for line in lines])
 
 
+def signature(app: Any, what: str, name: str, thing: object, options: Any, arguments: str, result: str) -> Any:
+    """Types by their last name."""
+    return tuple(text and re.sub(r"~?\b(?:\w+\.)+(?=[A-Z]\w)", "", text) for text in (arguments, result))
+
+
 def skip(app: Any, what: str, name: str, thing: object, skipped: bool, options: Any) -> bool | None:
     """Leave out what a namespace merely imports from elsewhere."""
     home = getattr(thing, "__module__", "") or ""

@@ -45,4 +45,5 @@ def setup(app):
     """Docstrings are plain text with Google sections; the list of papers is written from the cards."""
     _papers.write(HERE)
     app.connect("autodoc-process-docstring", _docstrings.process, priority=400)
+    app.connect("autodoc-process-signature", _docstrings.signature)
     app.connect("autodoc-skip-member", _docstrings.skip)
