@@ -12,7 +12,7 @@ from workbench.curvature import flatness
 from workbench.curvature.sharpness import Scaling
 from workbench.draws import Seed
 from workbench.dynamics.labelled import Labelled
-from workbench.dynamics.weight_averages import Trajectory, as_parameters, metrics_of, valley
+from workbench.dynamics.weight_averages import Trajectory, as_parameters, combined, metrics_of, valley
 
 QUANTITIES = ("validation loss", "validation accuracy", "target loss", "target accuracy")
 FLATNESS_SAMPLES = 300
@@ -35,7 +35,7 @@ def surface(
     """[n_tolerance, tolerance] target accuracy of SWAD over its hyper-parameters, from one run."""
 
     def accuracy(n: int, r: float) -> Tensor:
-        vector = valley(path, n_converge, n, r).weights @ path.segments
+        vector = combined(valley(path, n_converge, n, r).weights, path.segments)
         return problem.evaluate(as_parameters(path, vector), "target")[1].cpu()
 
     values = torch.stack([torch.stack([accuracy(n, r) for r in tolerances]) for n in n_tolerances])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
@@ -114,4 +113,5 @@ def _one_step(fixed: _Fixed, carry: Carry, now: Tensor | None, before: Tensor | 
 
 
 def _gather(data: Batch, indices: Int[Tensor, " batch"]) -> Batch:
-    return tuple(torch.index_select(tensor, 0, indices) for tensor in data)
+    # Under vmap less than half the time of index_select, which becomes a gather of single entries.
+    return tuple(tensor[indices] for tensor in data)

@@ -143,6 +143,11 @@ def as_parameters(path: Trajectory, vector: Float[Tensor, " parameter"]) -> Para
     return unravel(vector.to(leaves(path.like)[0].device), path.like)
 
 
+def combined(weights: Float[Tensor, " evaluation"], vectors: Float[Tensor, "evaluation parameter"]) -> Tensor:
+    """The weighted sum of the vectors."""
+    return weights.to(vectors.dtype) @ vectors
+
+
 def valley(
     path: Trajectory, n_converge: int, n_tolerance: int, tolerance: Any, variant: Variant = "paper"
 ) -> LossValley:
@@ -186,18 +191,20 @@ def solutions(
         return (number == scores.nan_to_num(-1.0).argmax()).to(scores.dtype)
 
     made: dict[str, Callable[[], Tensor]] = {
-        "ERM": lambda: chosen(path.accuracies) @ path.checkpoints,
+        "ERM": lambda: combined(chosen(path.accuracies), path.checkpoints),
         "ERM last": lambda: path.checkpoints[-1],
-        "oracle": lambda: chosen(path.metrics[:, 3]) @ path.checkpoints,
-        "SWAD": lambda: window.weights @ path.segments,
-        "SWAD released": lambda: valley(path, n_converge, n_tolerance, tolerance, "released").weights @ path.segments,
-        "w/o Overfit": lambda: mean_over(number >= window.start) @ path.segments,
-        "w/o Dense": lambda: mean_over(sparse_window) @ path.checkpoints,
-        "w/o Opt-Overfit": lambda: last_fifth @ path.segments,
-        "SWA": lambda: last_fifth @ path.checkpoints,
-        "fit on val": lambda: best((weights @ path.segments for weights in _grid(total)), accuracy),
-        "LAWA last": lambda: lawa[-1] @ path.checkpoints,
-        "LAWA": lambda: best((weights @ path.checkpoints for weights in lawa), accuracy),
+        "oracle": lambda: combined(chosen(path.metrics[:, 3]), path.checkpoints),
+        "SWAD": lambda: combined(window.weights, path.segments),
+        "SWAD released": lambda: combined(
+            valley(path, n_converge, n_tolerance, tolerance, "released").weights, path.segments
+        ),
+        "w/o Overfit": lambda: combined(mean_over(number >= window.start), path.segments),
+        "w/o Dense": lambda: combined(mean_over(sparse_window), path.checkpoints),
+        "w/o Opt-Overfit": lambda: combined(last_fifth, path.segments),
+        "SWA": lambda: combined(last_fifth, path.checkpoints),
+        "fit on val": lambda: best((combined(weights, path.segments) for weights in _grid(total)), accuracy),
+        "LAWA last": lambda: combined(lawa[-1], path.checkpoints),
+        "LAWA": lambda: best((combined(weights, path.checkpoints) for weights in lawa), accuracy),
         "EMA last": lambda: path.ema[-1],
         "EMA": lambda: best(iter(path.ema), accuracy),
     }

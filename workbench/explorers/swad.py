@@ -12,7 +12,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from workbench.data.domains import ANGLES
-from workbench.dynamics.weight_averages import Trajectory, metrics_of, trajectory, valley
+from workbench.dynamics.weight_averages import Trajectory, combined, metrics_of, trajectory, valley
 from workbench.explorers.frame import Control, Explorer
 from workbench.figures import PALETTE
 from workbench.figures.style import GUIDE, SHADE
@@ -75,7 +75,7 @@ def compute(
         raise ValueError(f"target must be one of {', '.join(DOMAINS)}, got {target!r}")
     problem, path = trained(**training)[DOMAINS.index(target)]
     window = valley(path, n_converge, n_tolerance, tolerance)
-    averaged = metrics_of(problem, path, window.weights @ path.segments)[3]
+    averaged = metrics_of(problem, path, combined(window.weights, path.segments))[3]
     return Picture(
         np.array(path.steps) - 1, path.losses.numpy(), 100 * path.metrics[:, 3].numpy(),
         (int(window.start), int(window.end)), float(window.threshold), bool(window.converged), bool(window.closed),
@@ -120,7 +120,9 @@ def explorer(**initial: Any) -> Explorer:
     """Sliders for N_s, N_e and r, a menu for the domain left out."""
     start = {"target": DOMAINS[1], "n_converge": 3, "n_tolerance": 6, "tolerance": 1.2} | initial
     controls = [
-        Control("target", "left out", start["target"], kind="choice", choices=DOMAINS, meaning="rotation of the target"),
+        Control(
+            "target", "left out", start["target"], kind="choice", choices=DOMAINS, meaning="rotation of the target"
+        ),
         Control("n_converge", "N_s", start["n_converge"], 1, 8, 1, kind="int", meaning="evaluations until converged"),
         Control("n_tolerance", "N_e", start["n_tolerance"], 1, 12, 1, kind="int", meaning="evaluations until overfit"),
         Control("tolerance", "r", start["tolerance"], 1.02, 2.0, 0.02, meaning="threshold over the converged loss"),

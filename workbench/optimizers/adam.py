@@ -57,17 +57,22 @@ class Adam:
         step_size = at(self.step_size, state.count)
         beta, beta_square = at(self.beta, state.count), at(self.beta_square, state.count)
         gradient = self.gradient(oracle, parameters)
-        mean = tree_map(lambda m, g: beta * m + (1 - beta) * g, state.velocity, gradient)
-        square = tree_map(lambda v, g: beta_square * v + (1 - beta_square) * g * g, state.square, gradient)
-        # Powers of the host's numbers in double precision, whatever the parameters are.
+        mean = tree_map(lambda m, g: torch.lerp(m, g, _like(1 - beta, m)), state.velocity, gradient)
+        square = tree_map(lambda v, g: torch.lerp(v, g * g, _like(1 - beta_square, v)), state.square, gradient)
+        # Powers in double precision, whatever the parameters are; the step as one quotient, to save passes over memory:
+        # step_size m^ / (sqrt(v^) + epsilon) = m / (sqrt(v) slope + offset).
         exponent = count.to(torch.float64)
-        length, spread = step_size / (1 - beta**exponent), (1 - beta_square**exponent).sqrt()
+        corrected = step_size / (1 - beta**exponent)
+        slope, offset = 1 / ((1 - beta_square**exponent).sqrt() * corrected), self.epsilon / corrected
 
         def move(x: Tensor, m: Tensor, v: Tensor) -> Tensor:
-            scale = spread.to(x.dtype)
-            return x - (length.to(x.dtype) * m) / (v.sqrt() / scale + self.epsilon)
+            return torch.addcdiv(x, m, torch.addcmul(_like(offset, x), v.sqrt(), _like(slope, x)), value=-1)
 
         return tree_map(move, parameters, mean, square), AdamState(count, mean, square)
+
+
+def _like(value: float | Tensor, leaf: Tensor) -> Tensor:
+    return torch.as_tensor(value, dtype=leaf.dtype, device=leaf.device)
 
 
 def adam(

@@ -22,6 +22,7 @@ from workbench.problems.multilayer import Multilayer
 
 N_DOMAINS = 6
 N_CLASSES = 10
+EVALUATION = torch.float32
 HOLDOUT = 0.2
 """Share of every source that is kept for validation, as in DomainBed."""
 
@@ -31,7 +32,8 @@ class LeftOutDigits(Classifier):
     """A fully connected network on five source domains; the test part is the domain left out.
 
     `strata` makes every minibatch hold equally many samples of each source. Weights and biases start uniform on
-    +-1/sqrt(fan_in).
+    +-1/sqrt(fan_in). Training is in double precision, in which a run is the same on every machine; in single precision
+    rounding is enough to switch a ReLU now and then, and what follows is another run. Evaluations are in single precision.
     """
 
     validation_inputs: Float[Tensor, "validation feature"]
@@ -58,12 +60,8 @@ class LeftOutDigits(Classifier):
         """Loss and accuracy in one forward pass. Parts: "source" (training samples with the labels trained on),
         "validation" (held-out samples of the sources), "target" (the domain left out, true labels).
         """
-        inputs, targets = {
-            "source": (self.inputs, self.targets),
-            "validation": (self.validation_inputs, self.validation_targets),
-            "target": (self.test_inputs, self.test_targets),
-        }[part]
-        outputs = self.outputs(parameters, inputs)
+        inputs, targets = self._samples(part)
+        outputs = self.outputs(_single(parameters), inputs)
         right = (outputs.argmax(-1) == targets.argmax(-1)).to(outputs.dtype).mean()
         finite = torch.isfinite(outputs).all()
         loss = -(targets * torch.log_softmax(outputs, -1)).sum(-1).mean()
@@ -74,15 +72,24 @@ class LeftOutDigits(Classifier):
 
         With `samples`, on that many evenly spaced ones: of every source, and of redrawn labels, their share.
         """
-        inputs, targets = (self.inputs, self.targets) if part == "source" else (self.test_inputs, self.test_targets)
+        inputs, targets = self._samples(part)
         total = len(inputs)
         if samples is not None and samples < total:
             spaced = torch.arange(samples, device=inputs.device) * total // samples
             inputs, targets = inputs.index_select(0, spaced), targets.index_select(0, spaced)
-        return lambda parameters: self.data_loss(parameters, inputs, targets)
+        return lambda parameters: self.data_loss(_single(parameters), inputs, targets)
+
+    def _samples(self, part: str) -> tuple[Tensor, Tensor]:
+        if part == "source":
+            return self.inputs.to(EVALUATION), self.targets.to(EVALUATION)
+        return {
+            "validation": (self.validation_inputs, self.validation_targets),
+            "target": (self.test_inputs, self.test_targets),
+        }[part]
 
     @property
     def measures(self) -> Mapping[str, Measure]:
+        training = {name: measure for name, measure in super().measures.items() if not name.startswith("test")}
         own = {
             f"{part}_{name}": Measure(
                 lambda parameters, part=part, index=index: self.evaluate(parameters, part)[index],
@@ -92,7 +99,11 @@ class LeftOutDigits(Classifier):
             for part in ("validation", "target")
             for index, name in enumerate(("loss", "accuracy"))
         }
-        return {**super().measures, **own}
+        return {**training, **own}
+
+
+def _single(parameters: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.to(EVALUATION) for name, value in parameters.items()}
 
 
 def left_out_digits(
@@ -132,8 +143,8 @@ def left_out_digits(
 
     return LeftOutDigits(
         Multilayer((images.shape[-1], hidden, N_CLASSES), "relu"),
-        chosen[:, kept:].flatten(0, 1),
-        encoded(redrawn(chosen_labels[:, kept:], "training")),
+        chosen[:, kept:].flatten(0, 1).to(torch.float64),
+        encoded(redrawn(chosen_labels[:, kept:], "training")).to(torch.float64),
         images.index_select(0, goal)[0],
         encoded(labels.index_select(0, goal)[0]),
         "cross_entropy", 0.0, "he", True,
