@@ -12,7 +12,7 @@ import xarray
 def test_run_leaves_complete_folders_and_runs_nothing_twice(repository):
     notebook = repository.paper()
     first = repository("run", "toy", "--grid", "rho=0,0.5")
-    assert first.returncode == 0, first.stderr + first.stdout
+    assert first.returncode == 0 and first.stderr == "", first.stderr + first.stdout
     assert "2/2 jobs" in first.stdout and "2 reproduced" in first.stdout
     folders = sorted(repository.runs.glob("toy/*"))
     assert len(folders) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -117,6 +118,8 @@ def _run_notebook(job: Job, folder: Path, guard: Guard, used: dict[str, Any]) ->
 
     # The entry point exists only where the package is installed; here it may run from a checkout.
     papermill_engines.register("workbench-forked", ForkedEngine)
+    # Papermill reads parameters by regular expressions and warns where a comment defeats them; the card has checked them.
+    logging.getLogger("papermill").setLevel(logging.ERROR)
     output = folder / "notebook.ipynb"
     progress = folder / "progress"
 

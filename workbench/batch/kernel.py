@@ -59,6 +59,8 @@ def serve(connection_file: str, environment: dict[str, str], folder: str, log: s
             del sys.modules[name]  # the job imports what computes as it is on the disk now
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()  # siblings would share the global generator's state
+    # Python's own default again: with the fork server's, every tqdm bar would leave a semaphore to a tracker process.
+    multiprocessing.set_start_method(None, force=True)
     sys.argv = ["ipykernel_launcher", "-f", connection_file]
     sys.path.insert(0, "")  # as for `python -m ipykernel_launcher`: modules beside the notebook are found
 

@@ -87,8 +87,9 @@ def _tally(found: Sequence[Mapping[str, Any]], claim: str) -> Text:
 
 
 def ours(claim: Mapping[str, Any]) -> str:
-    """What was measured of a claim: estimate and interval of each condition."""
-    return "; ".join(_conditions(claim))
+    """What was measured of a claim: estimate and interval of its first two conditions."""
+    shown = list(_conditions(claim))
+    return "; ".join(shown if len(shown) <= 2 else [*shown[:2], f"and {len(shown) - 2} more"])
 
 
 def _conditions(claim: Mapping[str, Any]) -> Iterator[str]:
