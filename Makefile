@@ -8,6 +8,9 @@ JOBS ?= 2
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+EXECUTE := $(BIN)/jupyter nbconvert --to notebook --execute --inplace \
+	--ExecutePreprocessor.store_widget_state=False --ExecutePreprocessor.record_timing=False
+
 .PHONY: help reproduce test lint notebooks lab bench docs clean
 
 help:
@@ -42,10 +45,12 @@ lint: $(STAMP)
 
 test: lint
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope
-	TQDM_DISABLE=1 $(BIN)/python -m pytest --nbval-lax --nbval-sanitize-with tests/notebooks/sanitize.cfg -n $(JOBS) --dist loadscope notebooks
+	TQDM_DISABLE=1 $(BIN)/python -m pytest -p no:jaxtyping -o addopts="" -q --nbval-lax \
+		--nbval-sanitize-with tests/notebooks/sanitize.cfg -n $(JOBS) --dist loadscope notebooks
 
 notebooks: $(STAMP)
-	TQDM_DISABLE=1 $(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+	TQDM_DISABLE=1 $(EXECUTE) $(filter-out notebooks/00_start_here.ipynb,$(wildcard notebooks/*.ipynb))
+	$(EXECUTE) notebooks/00_start_here.ipynb
 
 lab: $(STAMP)
 	$(BIN)/workbench lab
@@ -57,4 +62,4 @@ docs: $(STAMP)
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis docs/_build
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis docs/_build docs/notebooks docs/papers.md docs/jupyter_execute
