@@ -36,4 +36,6 @@ def check(function):
 
 def _refuse(function, name, value, wanted):
     if name in wanted and isinstance(value, torch.Tensor) and not isinstance(value, wanted[name]):
-        raise TypeError(f"{function.__qualname__}: {name} has shape {tuple(value.shape)} {value.dtype}, not {wanted[name]}")
+        raise TypeError(
+            f"{function.__qualname__}: {name} has shape {tuple(value.shape)} {value.dtype}, not {wanted[name]}"
+        )
