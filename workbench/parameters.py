@@ -83,8 +83,8 @@ def normalised(x: Parameters) -> Parameters:
 
 def largest(x: Parameters) -> Float[Tensor, ""]:
     """Largest absolute entry; NaN where an entry is NaN."""
-    # Under vmap ten times faster than the infinity norm.
-    maxima = [leaf.abs().amax() for leaf in leaves(x)]
+    # Under vmap ten times faster than the infinity norm, and without a copy of the absolute values.
+    maxima = [torch.maximum(leaf.amax(), -leaf.amin()) for leaf in leaves(x)]
     return functools.reduce(torch.maximum, maxima)
 
 

@@ -17,7 +17,7 @@ from workbench import memory
 from workbench.draws import Seed
 from workbench.dynamics.labelled import Labelled
 from workbench.dynamics.run import run
-from workbench.optimizers.averaging import EMA, SegmentMean
+from workbench.optimizers.averaging import EMA, Average, SegmentMean
 from workbench.optimizers.loss_valley import LossValley, Variant, loss_valley
 from workbench.optimizers.rule import UpdateRule
 from workbench.parameters import Parameters, count, leaves, ravel, unravel
@@ -85,12 +85,13 @@ def trajectory(
     steps: int,
     every: int,
     batch_size: int,
-    ema_decay: float = 0.99,
+    ema_decay: float | None = 0.99,
     progress: bool = False,
 ) -> Trajectory:
     """Train for steps + 1 steps and evaluate after the first and then every `every` steps.
 
-    The vectors of all evaluations are kept in main memory. Runs inside `wb.sweep` if the problem does.
+    The vectors of all evaluations are kept in main memory. Runs inside `wb.sweep` if the problem does. Without
+    `ema_decay` there is no exponential average.
     Raises OutOfBudget when they do not fit, ValueError when `every` does not divide `steps`.
     """
     if steps % every:
@@ -106,6 +107,9 @@ def trajectory(
         flat = ravel(parameters)
         return Labelled(flat if flat.device.type == "cpu" else flat.cpu(), ("parameter",))
 
+    averages: dict[str, Average] = {"segment": SegmentMean(every, first=1)}
+    if ema_decay is not None:
+        averages["ema"] = EMA(ema_decay)
     kept = run(
         problem,
         rule,
@@ -113,19 +117,19 @@ def trajectory(
         steps=steps + 1,
         batch_size=batch_size,
         sampling="replacement",
-        average={"segment": SegmentMean(every, first=1), "ema": EMA(ema_decay)},
+        average=averages,
         record={
             "metrics": lambda parameters: metrics(problem, parameters),
             "checkpoint": vector,
-            "segment": ("segment", vector),
-            "ema": ("ema", vector),
+            **{name: (name, vector) for name in averages},
         },
         at=at,
         start=start,
         progress=progress,
     ).records
-    vectors = (kept[name].value for name in ("metrics", "checkpoint", "segment", "ema"))
-    return Trajectory(at, *vectors, like=start)
+    ema = kept["ema"].value if "ema" in kept else kept["checkpoint"].value[:0]
+    vectors = (kept[name].value for name in ("metrics", "checkpoint", "segment"))
+    return Trajectory(at, *vectors, ema, like=start)
 
 
 def metrics(problem: LeftOut, parameters: Any) -> Float[Tensor, " 4"]:

@@ -55,7 +55,9 @@ def _trained(
 
     def train(target: torch.Tensor) -> dict[str, torch.Tensor]:
         problem = left_out_digits(seed, target, label_noise=label_noise)
-        path = trajectory(problem, adam(step_size), seed=seed, steps=steps, every=every, batch_size=BATCH)
+        path = trajectory(
+            problem, adam(step_size), seed=seed, steps=steps, every=every, batch_size=BATCH, ema_decay=None
+        )
         kept["steps"] = path.steps
         return {name: getattr(path, name) for name in names}
 
