@@ -24,6 +24,7 @@ def pacs(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_on_an_image_folder(pacs, tmp_path, monkeypatch, request):
     monkeypatch.setenv("WORKBENCH_PRESET", "paper")
     monkeypatch.setenv("WORKBENCH_JOB", str(tmp_path / "job"))

@@ -128,8 +128,8 @@ def trajectory(
         progress=progress,
     ).records
     ema = kept["ema"].value if "ema" in kept else kept["checkpoint"].value[:0]
-    vectors = (kept[name].value for name in ("metrics", "checkpoint", "segment"))
-    return Trajectory(at, *vectors, ema, like=start)
+    measured, checkpoints, segments = (kept[name].value for name in ("metrics", "checkpoint", "segment"))
+    return Trajectory(at, measured, checkpoints, segments, ema, like=start)
 
 
 def metrics(problem: LeftOut, parameters: Any) -> Float[Tensor, " 4"]:
