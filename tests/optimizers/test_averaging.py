@@ -33,6 +33,11 @@ def test_swa_is_the_mean_of_the_checkpoints_it_took(start, every):
     torch.testing.assert_close(values(UniformMean(start, every))[-1], ITERATES[start::every].mean(0))
 
 
+@pytest.mark.parametrize("average", [UniformMean(), SegmentMean(N)])
+def test_means_have_the_precision_of_the_parameters(average):
+    torch.testing.assert_close(values(average)[-1], ITERATES.mean(0), rtol=1e-14, atol=1e-14)
+
+
 def test_swa_shows_the_latest_iterate_before_its_start():
     torch.testing.assert_close(values(UniformMean(start=10))[:10], ITERATES[:10])
 

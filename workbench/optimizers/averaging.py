@@ -92,7 +92,7 @@ class UniformMean:
         past = count - 1 - self.start
         taken = (past % self.every == 0) | (past < 0)
         number = 1 + torch.clamp(past, min=0) // self.every
-        return AverageState(count, _towards(state.kept, parameters, torch.where(taken, 1.0 / number, 0.0)))
+        return AverageState(count, _towards(state.kept, parameters, torch.where(taken, 1.0 / number.double(), 0.0)))
 
     def value(self, state: AverageState) -> Parameters:
         return state.kept
@@ -120,7 +120,7 @@ class SegmentMean:
     def update(self, parameters: Parameters, state: AverageState) -> AverageState:
         count, first = state.count + 1, self.every if self.first is None else self.first
         number = torch.where(count <= first, count, (count - first - 1) % self.every + 1)
-        return AverageState(count, _towards(state.kept, parameters, 1.0 / number))
+        return AverageState(count, _towards(state.kept, parameters, 1.0 / number.double()))
 
     def value(self, state: AverageState) -> Parameters:
         return state.kept
