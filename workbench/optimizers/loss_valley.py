@@ -175,7 +175,9 @@ class SWAD:
     def update(self, parameters: Parameters, state: SWADState) -> SWADState:
         """One more iterate for the current segment."""
         count = state.count + 1
-        segment = tree_map(lambda m, x: torch.lerp(m, x.detach(), (1.0 / count.double()).to(m.dtype)), state.segment, parameters)
+        segment = tree_map(
+            lambda m, x: torch.lerp(m, x.detach(), (1.0 / count.double()).to(m.dtype)), state.segment, parameters
+        )
         return state._replace(count=count, segment=segment)
 
     def observe(self, validation_loss: Tensor | float, state: SWADState) -> SWADState:
