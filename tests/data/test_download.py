@@ -1,12 +1,13 @@
-"""Downloads from a server on this machine: right bytes, wrong bytes, broken transfers; archives that misbehave."""
+"""Downloads from a server on this machine: right bytes, wrong bytes, broken transfers that go on."""
 
 import ast
+import functools
 import gzip
 import hashlib
 import http.server
 import subprocess
 import sys
-import tarfile
+import tempfile
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -14,22 +15,40 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tqdm import tqdm
 
 from workbench import data
-from workbench.data import catalogue, download, places, verified
+from workbench.data import catalogue, places, transfer
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
+    """Serves `server.files`. The first part of a path says how: broken/ stops half-way, each time; deaf/ ignores ranges;
+    early/ answers a range with one that begins at the start.
+    """
+
     def do_GET(self):
+        asked = self.headers.get("Range")
         self.server.requests.append(self.path)
-        content = self.server.files.get(self.path.lstrip("/"))
-        if content is None:
+        self.server.ranges.append(asked)
+        way, _, name = self.path.lstrip("/").rpartition("/")
+        content = self.server.files.get(f"{way}/{name}".lstrip("/"), self.server.files.get(name))
+        if content is None or way == "gone":
             self.send_error(404)
             return
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
+        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and way != "deaf" else None
+        if start is not None and start >= len(content):
+            self.send_error(416)
+            return
+        body = content[start or 0 :] if way != "early" else content
+        self.send_response(200 if start is None else 206)
+        if start is not None:
+            first = 0 if way == "early" else start
+            self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(content[: len(content) // 2] if self.path.startswith("/broken") else content)
+        self.wfile.write(body[: len(body) // 2] if way == "broken" else body)
 
     def log_message(self, *arguments):
         pass
@@ -38,10 +57,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch):
     """A loopback server of the dictionary `files`; retries off, proxies ignored."""
-    monkeypatch.setattr(download, "RETRIES", 0)
+    monkeypatch.setattr(transfer, "RETRIES", 0)
     monkeypatch.setenv("NO_PROXY", "*")
     running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    running.files, running.requests = {}, []
+    running.files, running.requests, running.ranges = {}, [], []
     thread = threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield running
@@ -108,18 +127,126 @@ def test_wrong_bytes_leave_nothing(mnist, tmp_path):
     assert all("train-images" not in name and "tmp" not in name for name in left)
 
 
-@pytest.mark.parametrize("path", ["absent", "broken/x"])
-def test_failed_transfers_leave_nothing_and_say_so(server, monkeypatch, tmp_path, path):
-    content = bytes(100_000)
-    server.files["broken/x"] = content
-    _offer(monkeypatch, "mnist", remote=(_remote(server, "x", content, path),))
+def test_a_transfer_that_fails_at_once_leaves_nothing_and_says_so(server, monkeypatch, tmp_path):
+    _offer(monkeypatch, "mnist", remote=(_remote(server, "x", b"bytes", "absent"),))
     with pytest.raises(data.DataNotFoundError, match="nothing was kept"):
         data.fetch("mnist", root=tmp_path, progress=False)
     assert [file for file in tmp_path.rglob("*") if file.is_file() and not file.name.endswith(".lock")] == []
 
 
+CONTENT = tiny.numbers(4 << 14).tobytes()
+
+
+def _files(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def _interrupted(server, folder):
+    """A transfer that broke off half-way."""
+    server.files["x"] = CONTENT
+    with pytest.raises(data.DataNotFoundError, match="first 32,768 bytes are kept"):
+        transfer.transfer(_remote(server, "x", CONTENT, "broken/x"), folder, progress=False)
+    assert _files(folder) == ["x.part"]
+    assert (folder / "x.part").read_bytes() == CONTENT[: 2 << 14]
+
+
+@pytest.mark.parametrize(
+    ("path", "ranges"),
+    [
+        ("x", ["bytes=32768-"]),
+        ("deaf/x", ["bytes=32768-"]),
+        ("early/x", ["bytes=32768-", None]),
+    ],
+)
+def test_an_interrupted_transfer_goes_on(server, tmp_path, path, ranges):
+    _interrupted(server, tmp_path)
+    del server.ranges[:]
+    made = transfer.transfer(_remote(server, "x", CONTENT, path), tmp_path, progress=False)
+    assert made.read_bytes() == CONTENT
+    assert server.ranges == ranges
+    assert _files(tmp_path) == ["x"]
+
+
+def test_a_transfer_that_breaks_again_and_again_arrives_within_its_retries(server, monkeypatch, tmp_path):
+    monkeypatch.setattr(transfer, "RETRIES", 2)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    server.files["x"] = CONTENT
+    with pytest.raises(data.DataNotFoundError, match="first 49,152 bytes are kept"):
+        transfer.transfer(_remote(server, "x", CONTENT, "broken/x"), tmp_path, progress=False)
+    assert server.ranges == [None, "bytes=32768-", "bytes=49152-"]
+
+
+def test_another_address_goes_on_with_what_the_first_one_brought(server, tmp_path):
+    server.files["x"] = CONTENT
+    made = transfer.transfer(_remote(server, "x", CONTENT, "broken/x", "x"), tmp_path, progress=False)
+    assert made.read_bytes() == CONTENT
+    assert server.ranges == [None, "bytes=32768-"]
+
+
+@pytest.mark.parametrize("left", [CONTENT, CONTENT + b"more", bytes(100_000)])
+def test_a_rest_as_long_as_the_file_or_longer_is_thrown_away(server, tmp_path, left):
+    server.files["x"] = CONTENT
+    (tmp_path / "x.part").write_bytes(left)
+    assert transfer.transfer(_remote(server, "x", CONTENT), tmp_path, progress=False).read_bytes() == CONTENT
+    assert server.ranges[-1] is None
+    assert _files(tmp_path) == ["x"]
+
+
+@pytest.mark.parametrize("left", [b"other bytes", bytes(50_000)])
+def test_wrong_bytes_of_an_earlier_attempt_do_not_spoil_the_next(server, tmp_path, left):
+    server.files["x"] = CONTENT
+    (tmp_path / "x.part").write_bytes(left)
+    remote = _remote(server, "x", CONTENT)
+    with pytest.raises(data.DataNotFoundError, match=r"nothing was kept(.|\n)*differs from the official"):
+        transfer.transfer(remote, tmp_path, progress=False)
+    assert _files(tmp_path) == []
+    assert transfer.transfer(remote, tmp_path, progress=False).read_bytes() == CONTENT
+
+
+def test_a_file_changed_at_its_publisher_is_refused_and_its_first_half_forgotten(server, tmp_path):
+    _interrupted(server, tmp_path)
+    server.files["x"] = bytes(len(CONTENT))
+    remote = _remote(server, "x", CONTENT)
+    for _ in range(2):
+        with pytest.raises(data.DataNotFoundError, match="differs from the official"):
+            transfer.transfer(remote, tmp_path, progress=False)
+        assert _files(tmp_path) == []
+    server.files["x"] = CONTENT
+    assert transfer.transfer(remote, tmp_path, progress=False).read_bytes() == CONTENT
+
+
+def test_the_progress_bar_starts_where_the_transfer_goes_on(server, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(transfer, "tqdm", functools.partial(tqdm, disable=False))
+    _interrupted(server, tmp_path)
+    assert capsys.readouterr().err == ""
+    transfer.transfer(_remote(server, "x", CONTENT), tmp_path, progress=True)
+    shown = capsys.readouterr().err
+    assert "x:  50%" in shown
+    assert "100%" in shown
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 3000), st.booleans(), st.sampled_from(["x", "deaf/x", "early/x", "broken/x"]))
+def test_whatever_was_left_only_the_official_bytes_arrive(server, length, right, path):
+    content = CONTENT[:2000]
+    server.files["x"] = content
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "x.part").write_bytes((content + bytes(1000) if right else bytes(3000))[:length])
+        remote = _remote(server, "x", content, path)
+        for _ in range(12):
+            try:
+                made = transfer.transfer(remote, Path(folder), progress=False)
+            except data.DataNotFoundError:
+                assert not (Path(folder) / "x").exists()
+            else:
+                assert made.read_bytes() == content
+                break
+        else:
+            assert path == "broken/x"
+
+
 def test_no_network_is_one_clear_error(monkeypatch, tmp_path):
-    monkeypatch.setattr(download, "RETRIES", 0)
+    monkeypatch.setattr(transfer, "RETRIES", 0)
     monkeypatch.setenv("NO_PROXY", "*")
     remote = catalogue.Remote("x", ("http://127.0.0.1:9/x",), "0" * 32, 1)
     _offer(monkeypatch, "mnist", remote=(remote,))
@@ -135,7 +262,7 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path):
 
 def test_a_second_address_is_tried(server, tmp_path):
     server.files["mirror/x"] = b"the bytes"
-    path = download.transfer(_remote(server, "x", b"the bytes", "gone/x", "mirror/x"), tmp_path, progress=False)
+    path = transfer.transfer(_remote(server, "x", b"the bytes", "gone/x", "mirror/x"), tmp_path, progress=False)
     assert path.read_bytes() == b"the bytes"
     assert server.requests == ["/gone/x", "/mirror/x"]
 
@@ -161,77 +288,6 @@ def test_a_folder_in_the_way_is_left_alone(server, monkeypatch, tmp_path):
     with pytest.raises(data.DataError, match="in the way"):
         data.fetch("cifar10", root=tmp_path, progress=False)
     assert (tmp_path / "cifar-10-batches-bin" / "mine.txt").read_text() == "mine"
-
-
-def _link(kind, target):
-    info = tarfile.TarInfo("set/link")
-    info.type, info.linkname = kind, target
-    return info
-
-
-def _special(kind):
-    info = tarfile.TarInfo("set/special")
-    info.type = kind
-    return info
-
-
-def _sparse_bomb():
-    info = tarfile.TarInfo("set/bomb")
-    info.size = 1 << 40
-    return info.tobuf() + bytes(512)
-
-
-GOOD = {"set/a": b"a", "set/b": b"b"}
-ARCHIVES = {
-    "empty": b"",
-    "a web page": b"<html>404</html>",
-    "random bytes": tiny.numbers(5000).tobytes(),
-    "gzip of nothing": gzip.compress(b""),
-    "gzip of text": gzip.compress(b"hello" * 500),
-    "half an archive": lambda path: tiny.archive(path, {"set/a": tiny.numbers(50_000).tobytes()})[:20_000],
-    "flipped bits": lambda path: (lambda b: b[:60] + bytes(255 - x for x in b[60:90]) + b[90:])(
-        tiny.archive(path, {"set/a": tiny.numbers(500).tobytes()})
-    ),
-    "a header with a wrong checksum": lambda path: b"x" + tiny.archive(path, GOOD, "w")[1:],
-    "a member larger than the file": _sparse_bomb(),
-    "upwards": {**GOOD, "../evil": b"x"},
-    "upwards inside": {**GOOD, "set/../../evil": b"x"},
-    "upwards and back": {**GOOD, "set/../set/c": b"x"},
-    "absolute": {**GOOD, "/tmp/evil": b"x"},
-    "a drive": {**GOOD, "set\\..\\..\\evil": b"x"},
-    "symbolic link upwards": {**GOOD, "l": _link(tarfile.SYMTYPE, "../../evil")},
-    "symbolic link inside": {**GOOD, "l": _link(tarfile.SYMTYPE, "a")},
-    "absolute symbolic link": {**GOOD, "l": _link(tarfile.SYMTYPE, "/etc/passwd")},
-    "hard link": {**GOOD, "l": _link(tarfile.LNKTYPE, "set/a")},
-    "hard link upwards": {**GOOD, "l": _link(tarfile.LNKTYPE, "../../evil")},
-    "named pipe": {**GOOD, "p": _special(tarfile.FIFOTYPE)},
-    "character device": {**GOOD, "p": _special(tarfile.CHRTYPE)},
-    "block device": {**GOOD, "p": _special(tarfile.BLKTYPE)},
-    "no folder": {"a": b"a"},
-    "two folders": {"one/a": b"a", "two/b": b"b"},
-    "a file, then a folder of its name": {"set": b"a", "set/b": b"b"},
-}
-
-
-@pytest.mark.parametrize("name", ARCHIVES)
-def test_malformed_archives_leave_nothing(tmp_path, name):
-    home = tmp_path / "a" / "b"
-    home.mkdir(parents=True)
-    path, made = home / "set.tar.gz", ARCHIVES[name]
-    content = tiny.archive(path, made) if isinstance(made, dict) else made if isinstance(made, bytes) else made(path)
-    path.write_bytes(content)
-    with pytest.raises(data.DataError, match=r"set\.tar\.gz"):
-        download.unpack(path, home / "set", "md5:0")
-    assert [file.name for file in home.iterdir()] == ["set.tar.gz"]
-    assert not any(file.name == "evil" for file in tmp_path.rglob("*"))
-
-
-def test_a_good_archive_unpacks(tmp_path):
-    tiny.archive(tmp_path / "set.tar", GOOD, "w")
-    download.unpack(tmp_path / "set.tar", tmp_path / "set", "md5:0")
-    assert (tmp_path / "set" / "b").read_bytes() == b"b"
-    assert verified.matches(tmp_path / "set", [tmp_path / "set" / "a"])
-    assert not verified.matches(tmp_path / "set", [tmp_path / "set" / verified.NOTE])
 
 
 def test_absent_data_says_where_how_and_what_instead(monkeypatch, tmp_path):

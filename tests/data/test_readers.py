@@ -1,15 +1,11 @@
 """Every reader gives back what was written in its format."""
 
-import os
-import pickle
-
 import numpy as np
 import pytest
 import tiny
 import torch
 
 from workbench import data
-from workbench.data import cifar, files
 
 
 @pytest.mark.parametrize("compressed", [True, False])
@@ -138,31 +134,6 @@ def test_images_that_do_not_fit_in_memory_are_refused_before_decoding(tmp_path, 
     monkeypatch.setattr("psutil.virtual_memory", lambda: type("Memory", (), {"available": 100})())
     with pytest.raises(ValueError, match="decode in batches"):
         data.load("image-folder", root=tmp_path)
-
-
-def test_pickles_are_opened_only_when_official(tmp_path, monkeypatch):
-    folder = tmp_path / "cifar-10-batches-py"
-    folder.mkdir()
-    official = {}
-    for name in [f"data_batch_{number}" for number in range(1, 6)] + ["test_batch"]:
-        batch = {b"data": tiny.numbers(10, 3072), b"labels": list(range(10))}
-        (folder / name).write_bytes(pickle.dumps(batch, protocol=4))
-        official[name] = files.md5((folder / name).read_bytes())
-    (folder / "batches.meta").write_bytes(pickle.dumps({b"label_names": [b"a"] * 10}, protocol=4))
-    official["batches.meta"] = files.md5((folder / "batches.meta").read_bytes())
-    raw = cifar.read_folder(folder, tuple("abcdefghij"), official, "here")
-    assert raw.verification == "official"
-    assert np.array_equal(raw.inputs[10:20].reshape(10, -1), tiny.numbers(10, 3072))
-    with pytest.raises(data.DataError, match=r"a pickle can run code.*\n?.*binary"):
-        data.load("cifar10", root=tmp_path)
-
-    class Attack:
-        def __reduce__(self):
-            return os.system, ("exit 1",)
-
-    (folder / "test_batch").write_bytes(pickle.dumps(Attack()))
-    with pytest.raises(data.DataError, match="no official file does"):
-        cifar.read_pickle(folder / "test_batch", files.md5((folder / "test_batch").read_bytes()))
 
 
 def test_pairs_are_read_back(tmp_path):

@@ -89,9 +89,9 @@ def domains(folder: Path, names: tuple[str, ...] = ("art", "photo", "sketch")) -
     return folder
 
 
-def archive(path: Path, members: dict[str, bytes | tarfile.TarInfo], mode: str = "w:gz") -> bytes:
+def archive(path: Path, members: dict[str, bytes | tarfile.TarInfo] | list, mode: str = "w:gz") -> bytes:
     with tarfile.open(path, mode) as tar:
-        for name, content in members.items():
+        for name, content in members.items() if isinstance(members, dict) else members:
             if isinstance(content, tarfile.TarInfo):
                 tar.addfile(content)
             else:

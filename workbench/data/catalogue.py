@@ -122,27 +122,17 @@ _ENTRIES = (
     ),
     Entry(
         "cifar10", "photographs 32 x 32, 50,000 + 10,000, 10 classes", "cifar10",
-        ("cifar-10-batches-bin", "cifar-10-batches-py", "cifar10"), ("test_batch.bin", "test_batch"),
+        ("cifar-10-batches-bin", "cifar-10-batches-py", "cifar10"), ("test_batch.bin",),
         (Remote("cifar-10-binary.tar.gz", (f"{_TORONTO}cifar-10-binary.tar.gz",),
                 "c32a1d4ab5d03f1284b67883e8d87530", 170_052_171),),
-        {
-            "data_batch_1": "c99cafc152244af753f735de768cd75f", "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
-            "data_batch_3": "54ebc095f3ab1f0389bbae665268c751", "data_batch_4": "634d18415352ddfa80567beed471001a",
-            "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb", "test_batch": "40351d587109b95175f43aff81a1287e",
-            "batches.meta": "5ff9c542aee3614f3951f8cda6e48888",
-        },
-        _CIFAR10_CLASSES, **_CIFAR10_STATISTICS,
+        {}, _CIFAR10_CLASSES, **_CIFAR10_STATISTICS,
     ),
     Entry(
         "cifar100", "photographs 32 x 32, 50,000 + 10,000, 100 classes", "cifar100",
-        ("cifar-100-binary", "cifar-100-python", "cifar100"), ("test.bin", "test"),
+        ("cifar-100-binary", "cifar-100-python", "cifar100"), ("test.bin",),
         (Remote("cifar-100-binary.tar.gz", (f"{_TORONTO}cifar-100-binary.tar.gz",),
                 "03b5dce01913d631647c71ecec9e9cb8", 168_513_733),),
-        {
-            "train": "16019d7e3df5f24257cddd939b257f8d", "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
-            "meta": "7973b15100ade9c7d40fb424638fde48",
-        },
-        tuple(str(label) for label in range(100)), **_CIFAR100_STATISTICS,
+        {}, tuple(str(label) for label in range(100)), **_CIFAR100_STATISTICS,
     ),
     Entry(
         "cifar10-c", "CIFAR-10's test images under 19 corruptions at 5 severities", "corrupted",

@@ -1,12 +1,8 @@
-"""CIFAR-10 and CIFAR-100: the binary layout, and the official pickles only."""
+"""CIFAR-10 and CIFAR-100 in their binary layout; the Python layout consists of pickles and is refused."""
 
 from __future__ import annotations
 
-import io
-import pickle
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -52,37 +48,11 @@ def read_names(path: Path, count: int) -> tuple[str, ...]:
     return names
 
 
-def read_pickle(path: Path, official_md5: str | None) -> dict[bytes, Any]:
-    """One file of the Python layout, only if it is the official one to the byte (a pickle can run code)."""
-    data = files.contents(path, _LIMIT)
-    if official_md5 is None or files.md5(data) != official_md5:
-        raise DataError(
-            f"{path} is a Python pickle and not the official file (MD5 {official_md5}); a pickle can run code, so it is "
-            "not opened. Use the binary version instead (cifar-10-batches-bin, cifar-100-binary)"
-        )
-    return _ArraysOnly(io.BytesIO(data), encoding="bytes").load()
-
-
-class _ArraysOnly(pickle.Unpickler):
-    _ALLOWED = frozenset({("_reconstruct", "multiarray"), ("ndarray", "numpy"), ("dtype", "numpy")})
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (name, module.rsplit(".", 1)[-1]) not in self._ALLOWED or not module.startswith("numpy"):
-            raise DataError(f"a CIFAR pickle names {module}.{name}, which no official file does")
-        return np._core.multiarray._reconstruct if name == "_reconstruct" else getattr(np, name)
-
-
-def read_folder(folder: Path, class_names: tuple[str, ...], official: Mapping[str, str], source: str) -> Raw:
-    """A CIFAR folder in the binary or the Python layout; a local binary CIFAR-10 may have fewer than five batches.
+def read_folder(folder: Path, class_names: tuple[str, ...], source: str) -> Raw:
+    """A CIFAR folder in the binary layout; a local CIFAR-10 may have fewer than five batches.
 
     Ten `class_names` mean CIFAR-10, a hundred CIFAR-100; a file of names in the folder takes their place.
     """
-    if files.inside(folder, "test_batch.bin").exists() or files.inside(folder, "test.bin").exists():
-        return _binary_folder(folder, class_names, source)
-    return _pickle_folder(folder, len(class_names), official, source)
-
-
-def _binary_folder(folder: Path, class_names: tuple[str, ...], source: str) -> Raw:
     classes = len(class_names)
     limits = (10,) if classes == 10 else (20, 100)
     if classes == 10:
@@ -109,27 +79,4 @@ def _binary_folder(folder: Path, class_names: tuple[str, ...], source: str) -> R
         "official" if checked else "local, not verified",
         test_images,
         test_labels,
-    )
-
-
-def _pickle_folder(folder: Path, classes: int, official: Mapping[str, str], source: str) -> Raw:
-    training = [f"data_batch_{number}" for number in range(1, 6)] if classes == 10 else ["train"]
-    testing, meta = ("test_batch", "batches.meta") if classes == 10 else ("test", "meta")
-    label_key, names_key = (b"labels", b"label_names") if classes == 10 else (b"fine_labels", b"fine_label_names")
-    parts = []
-    for name in [*training, testing]:
-        path = files.inside(folder, name)
-        batch = read_pickle(path, official.get(name))
-        images, labels = np.asarray(batch[b"data"]), np.asarray(batch[label_key], np.int64)
-        parts.append((images.reshape(-1, 3, 32, 32), labels))
-    names = read_pickle(files.inside(folder, meta), official.get(meta))[names_key]
-    return Raw(
-        np.concatenate([images for images, _ in parts[:-1]]),
-        np.concatenate([labels for _, labels in parts[:-1]]),
-        tuple(name.decode() for name in names),
-        255.0,
-        source,
-        "official",
-        parts[-1][0],
-        parts[-1][1],
     )

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import tarfile
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from filelock import FileLock
 
 from workbench.data import files, places, verified
-from workbench.data.catalogue import Entry, Remote, entry
+from workbench.data.catalogue import Entry, entry
 from workbench.data.errors import DataError, DataNotFoundError
+from workbench.data.transfer import transfer
 
-RETRIES = 2
-"""How often a broken transfer is tried again, per address."""
-_TIMEOUT = 30
+LARGEST, MOST_MEMBERS = 1 << 32, 1000
+"""Bytes and members of the largest archive that is unpacked; CIFAR-10-C has 2.9e9 bytes, none has more than 30 members."""
 
 
 def fetch(name: str, *, root: str | os.PathLike[str] | None = None, progress: bool = True) -> Path:
     """Download a data set into `root`, else WORKBENCH_DATA, else the cache folder; returns its folder.
 
     A set that is already there is left alone. Every file must match its official MD5, archives are checked before
-    they are unpacked, and an interrupted download leaves nothing that looks complete.
+    they are unpacked, and an interrupted download goes on where it broke off when it is asked for again.
     """
     wanted = entry(name)
     if wanted.kind == "embedded":
@@ -58,42 +56,27 @@ def _into(home: Path, wanted: Entry, progress: bool) -> Path:
     return target
 
 
-def transfer(remote: Remote, folder: Path, progress: bool) -> Path:
-    """One file, from the first of its addresses that delivers the right bytes."""
-    import pooch
-    import requests
-
-    pooch.get_logger().setLevel(logging.WARNING)
-    failures = []
-    for url in remote.urls:
-        keeper = pooch.create(
-            path=folder,
-            base_url="",
-            registry={remote.name: f"md5:{remote.md5}"},
-            urls={remote.name: url},
-            retry_if_failed=RETRIES,
-        )
-        try:
-            downloader: Any = pooch.HTTPDownloader(progressbar=progress, timeout=_TIMEOUT)
-            return Path(keeper.fetch(remote.name, downloader=downloader))
-        except ValueError as error:
-            failures.append(f"{url}: the file differs from the official one ({error})")
-        except (requests.exceptions.RequestException, OSError) as error:
-            failures.append(f"{url}: {error}")
-    listed = "\n  ".join(failures)
-    raise DataNotFoundError(f"{remote.name} could not be downloaded; nothing was kept:\n  {listed}")
-
-
 def unpack(archive: Path, target: Path, checksum: str) -> None:
-    """Unpack a tar archive whose only top folder becomes `target`; members that leave it, links and devices are refused."""
+    """Unpack a tar archive whose only top folder becomes `target`.
+
+    Members that leave it, links, devices and names that come twice are refused, and more than any set here can need.
+    """
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         try:
             with files.reading(archive), tarfile.open(archive) as tar:
+                names, size = set(), 0
                 for member in tar:
                     _check(archive, member)
+                    name = "/".join(PurePosixPath(member.name).parts)
+                    if member.isfile() and name in names:
+                        raise DataError(f"{archive}: member {member.name!r} comes twice")
+                    names.add(name)
+                    size += member.size
+                    if size > LARGEST or len(names) > MOST_MEMBERS:
+                        raise DataError(f"{archive} holds more than {LARGEST:,} bytes or {MOST_MEMBERS:,} members")
                     tar.extract(member, partial, filter="data")
         except (tarfile.TarError, ValueError, OverflowError) as error:
             if isinstance(error, DataError):

@@ -56,6 +56,10 @@ def absent(entry: Entry, looked: list[Path]) -> str:
     lines = [f"{entry.name} ({entry.title}) is not on this machine.", "Looked for it in:"]
     for path in looked:
         state = f" (exists, but holds no {' or '.join(entry.evidence)})" if path.is_dir() else ""
+        if any(file.endswith(".bin") and (path / file.removesuffix(".bin")).is_file() for file in entry.evidence):
+            state = (
+                f" (holds pickles, which can run code and are never opened: {entry.name} is read in its binary version)"
+            )
         lines.append(f"  {path}{state}")
     if entry.remote:
         lines += [

@@ -35,7 +35,7 @@ def read(entry: Entry, root: Root, fetch: bool, size: int | None, grey: bool, se
         if entry.name == "rotated-mnist":
             raw = _rotated_images(raw, _integer(entry, seed))
     elif entry.kind in ("cifar10", "cifar100"):
-        raw = cifar.read_folder(folder, entry.class_names, entry.official, words)
+        raw = cifar.read_folder(folder, entry.class_names, words)
     elif entry.kind == "corrupted":
         raise ValueError(f'{entry.name} is loaded by data.load_corrupted(corruption, severity, of="{entry.name[:-2]}")')
     elif entry.kind == "classes":
