@@ -207,4 +207,4 @@ def _apply(inputs: Tensor, predictor: Tensor) -> Tensor:
 
 def _combine(residuals: Tensor, inputs: Tensor) -> Tensor:
     samples = inputs.shape[0]
-    return residuals * inputs[0] if samples == 1 else (residuals / samples) @ inputs
+    return residuals * inputs[0] if samples == 1 else inputs.T @ (residuals / samples)
