@@ -63,6 +63,9 @@ def test_lawa_is_the_mean_of_the_last_k_checkpoints(k, every):
         checkpoints = ITERATES[every - 1 : step : every][-k:]
         expected = checkpoints.mean(0) if len(checkpoints) else START
         torch.testing.assert_close(shown[step - 1], expected)
+    if N - (k - 1) * every > 0:
+        one_copy = UniformMean(start=N - (k - 1) * every - 1, every=every)
+        torch.testing.assert_close(values(one_copy)[-1], values(LAWA(k, every, first=(N - 1) % every + 1))[-1])
 
 
 @pytest.mark.parametrize("average", [EMA(0.9), UniformMean(3, 2), SegmentMean(4), LAWA(3, 2)])

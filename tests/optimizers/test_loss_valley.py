@@ -134,9 +134,26 @@ def test_losses_that_are_not_numbers_never_converge():
     assert not found.converged and found.weights[-1] == 1
 
 
-def test_a_running_average_holds_a_few_copies_only():
-    state = SWAD(3, 6, 1.3).init({"w": torch.zeros(100)})
-    assert state.sums["w"].numel() + state.segment["w"].numel() == 400
+@pytest.mark.parametrize(("n_converge", "copies"), [(1, 3), (2, 3), (3, 3), (5, 5)])
+def test_a_running_average_holds_a_few_copies_and_one_beside_the_parameters(n_converge, copies):
+    swad = SWAD(n_converge, 6, 1.3)
+    state = swad.init({"w": torch.zeros(100, requires_grad=True)})
+    for _ in range(2):
+        held = [value for field in state for value in (field.values() if isinstance(field, dict) else [field])]
+        assert copies * 100 <= sum(value.numel() for value in held) <= copies * 100 + n_converge + 6
+        assert not any(value.requires_grad for value in held)
+        state = swad.observe(1.0, swad.update({"w": torch.ones(100, requires_grad=True)}, state))
+
+
+def test_a_step_touches_the_segment_only():
+    swad = SWAD(3, 6, 1.3)
+    state = swad.init(torch.zeros(5))
+    after = swad.update(torch.ones(5), state)
+    assert all(
+        getattr(after, name) is getattr(state, name) for name in state._fields if name not in ("count", "segment")
+    )
+    on_device = swad.init(torch.zeros(5, device="meta"))
+    assert {name for name in state._fields if getattr(on_device, name).device.type == "meta"} == {"count", "segment"}
 
 
 @pytest.mark.parametrize(

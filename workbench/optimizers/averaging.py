@@ -2,7 +2,10 @@
 
 An accumulator is three pure functions, `init(parameters) -> state`, `update(parameters, state) -> state` after every
 step, `value(state) -> parameters`. They run in any training loop, under `torch.func.vmap`, and inside `wb.run(...,
-average={"ema": EMA(0.99)})`. Each holds one copy of the parameters (`LAWA` its k checkpoints).
+average={"ema": EMA(0.99)})`.
+
+Memory: EMA, UniformMean and SegmentMean hold one copy of the parameters, LAWA its k checkpoints, `SWAD` one copy where the
+parameters lie and max(n_converge - 1, 2) in main memory; their docstrings say why.
 
 >>> import torch
 >>> mean = UniformMean()
@@ -131,7 +134,9 @@ class LAWA:
     """Latest weight averaging (arXiv:2209.14981): the mean of the last `k` checkpoints, one every `every` steps.
 
     Checkpoints are the iterates `first`, `first + every`, ...; before k of them exist, the mean of those there are, and
-    before the first the initial parameters. Holds k copies of the parameters.
+    before the first the initial parameters. Holds k copies of the parameters: every checkpoint leaves the mean again, alone,
+    so that each must be known until then. For the mean at one step T known beforehand one copy is enough:
+    `UniformMean(start=T - (k - 1) * every - 1, every=every)`.
     """
 
     k: int

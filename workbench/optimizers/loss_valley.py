@@ -4,14 +4,14 @@ overfits.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from workbench.optimizers.rule import refuse_outside
-from workbench.parameters import Parameters, tree_map
+from workbench.parameters import Parameters, leaves, tree_map
 
 Variant = Literal["paper", "released"]
 
@@ -122,9 +122,10 @@ def _released(
 
 
 class SWADState(NamedTuple):
-    """What `SWAD` carries. `sums` has max(n_converge, 2) places for sums of segment means: before convergence those of the
-    first, the first two, ... segments of the window that may become the start; afterwards the segments that are in, and
-    those above the threshold that wait for a later one below it.
+    """What `SWAD` carries. `count` and `segment` (iterates since the last evaluation, and their mean) lie where the
+    parameters do, all else in main memory. `sums` has max(n_converge - 1, 2) places for sums of segment means: before
+    convergence those of the first, the first two, ... segments of the window that may become the start; afterwards the
+    segments that are in, and those above the threshold that wait for a later one below it.
     """
 
     count: Int[Tensor, ""]
@@ -142,11 +143,16 @@ class SWAD:
 
     `update(parameters, state)` after every step, `observe(validation_loss, state)` at every evaluation, `value(state)` at
     the end (or once `state.closed`, when training may stop). Pure and vmap-safe. Equal to the mean of the iterates in the
-    window of `loss_valley(..., variant="paper")`; holds max(n_converge, 2) + 1 copies of the parameters, where the published
-    code holds n_converge + n_tolerance + 2.
+    window of `loss_valley(..., variant="paper")`.
 
-    A segment above the threshold is in the window exactly when a later one below the threshold comes before n_tolerance
-    have passed, so that those waiting can share one sum.
+    Memory: one copy of the parameters where they lie (the segment, all that a step touches), and max(n_converge - 1, 2)
+    copies in main memory, touched at evaluations only: three in all for n_converge=3, where the published code holds
+    n_converge + n_tolerance + 2. A segment above the threshold is in the window exactly when a later one below it comes
+    before n_tolerance have passed, so that those waiting share one sum. One copy in all cannot be exact: at an evaluation
+    the average may have to begin anew with the last segment or go on with all since the start, and after convergence keep
+    or drop the row above the threshold. The loss that decides comes after the iterates, so that two different means must
+    still be within reach, and one vector does not hold two. Until convergence the threshold is unknown too, and each of
+    the first n_converge segments may turn out to be the last one in.
     """
 
     def __init__(self, n_converge: int = 3, n_tolerance: int = 6, tolerance: float | Tensor = 1.3) -> None:
@@ -154,22 +160,21 @@ class SWAD:
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be an int >= 1, got {value!r}")
         refuse_outside("tolerance", tolerance, lower=1.0, open_lower=True)
-        self.n_converge, self.n_tolerance, self.tolerance = n_converge, n_tolerance, tolerance
-        self._places = max(n_converge, 2)
+        self.n_converge, self.n_tolerance = n_converge, n_tolerance
+        self.tolerance = tolerance.cpu() if isinstance(tolerance, Tensor) else tolerance
+        self._places = max(n_converge - 1, 2)
 
     def init(self, parameters: Parameters) -> SWADState:
         """The state before the first step."""
-        leaf = next(iter(parameters.values())) if isinstance(parameters, dict) else parameters
-        device = leaf.device
         return SWADState(
-            torch.zeros((), dtype=torch.int64, device=device),
+            torch.zeros((), dtype=torch.int64, device=leaves(parameters)[0].device),
             tree_map(lambda x: x.detach().clone(), parameters),
-            tree_map(lambda x: torch.zeros((self._places, *x.shape), dtype=x.dtype, device=device), parameters),
-            torch.zeros(self._places, dtype=torch.float64, device=device),
-            torch.zeros(2, dtype=torch.int64, device=device),
-            torch.full((), torch.inf, dtype=torch.float64, device=device),
-            torch.zeros((), dtype=torch.bool, device=device),
-            torch.zeros((), dtype=torch.bool, device=device),
+            tree_map(lambda x: torch.zeros((self._places, *x.shape), dtype=x.dtype), parameters),
+            torch.zeros(self.n_converge, dtype=torch.float64),
+            torch.zeros(2, dtype=torch.int64),
+            torch.full((), torch.inf, dtype=torch.float64),
+            torch.zeros((), dtype=torch.bool),
+            torch.zeros((), dtype=torch.bool),
         )
 
     def update(self, parameters: Parameters, state: SWADState) -> SWADState:
@@ -182,17 +187,18 @@ class SWAD:
 
     def observe(self, validation_loss: Tensor | float, state: SWADState) -> SWADState:
         """Close the segment with the validation loss of the present iterate."""
-        loss = torch.as_tensor(validation_loss, device=state.losses.device).detach().to(torch.float64)
-        searching = self._search(loss, state)
-        following = self._follow(loss, state)
+        loss = torch.as_tensor(validation_loss).detach().to("cpu", torch.float64)
+        segment = tree_map(lambda x: x.cpu(), state.segment)
+        searching, following = self._search(loss, segment, state), self._follow(loss, segment, state)
 
-        def choose(condition: Tensor, x: SWADState, y: SWADState) -> SWADState:
-            chosen = (tree_map(lambda a, b: torch.where(condition, a, b), a, b) for a, b in zip(x, y, strict=True))
-            return SWADState(*chosen)  # type: ignore[arg-type]
+        def choose(name: str) -> Any:
+            def one(kept: Tensor, follow: Tensor, search: Tensor) -> Tensor:
+                return torch.where(state.closed, kept, torch.where(state.converged, follow, search))
 
-        moved = choose(state.converged, following, searching)
-        kept = choose(state.closed, state, moved)
-        return kept._replace(count=torch.zeros_like(state.count))
+            return tree_map(one, getattr(state, name), getattr(following, name), getattr(searching, name))
+
+        decided = {name: choose(name) for name in ("sums", "losses", "held", "threshold", "converged", "closed")}
+        return state._replace(count=torch.zeros_like(state.count), **decided)
 
     def value(self, state: SWADState) -> Parameters:
         """The average; without convergence the mean of the last segment."""
@@ -200,43 +206,43 @@ class SWAD:
         number = torch.clamp(state.held[0] + waiting * state.held[1], min=1)
 
         def mean(sums: Tensor, segment: Tensor) -> Tensor:
-            return torch.where(state.converged, (sums[0] + waiting * sums[1]) / number.to(sums.dtype), segment)
+            window = (sums[0] + waiting * sums[1]) / number.to(sums.dtype)
+            return torch.where(state.converged, window, segment.cpu()).to(segment.device)
 
         return tree_map(mean, state.sums, state.segment)
 
-    def _search(self, loss: Tensor, state: SWADState) -> SWADState:
+    def _search(self, loss: Tensor, segment: Parameters, state: SWADState) -> SWADState:
         """Before convergence. A start fails when a smaller loss comes; all between are no smaller, so they fail too."""
-        held, place = state.held[0], torch.arange(self._places, device=loss.device)
+        held, number, place = state.held[0], torch.arange(self.n_converge), torch.arange(self._places)
         anew = (held == 0) | (loss < state.losses[0])
         position = torch.where(anew, 0, held)
-        losses = torch.where(place == position, loss, state.losses)
+        losses = torch.where(number == position, loss, state.losses)
         converged = position == self.n_converge - 1
-        used = place < self.n_converge
-        threshold = self.tolerance * torch.where(used, losses, 0.0).sum() / self.n_converge
-        below = torch.where(used & (losses <= threshold), place, 0).amax()
+        threshold = self.tolerance * losses.sum() / self.n_converge
+        below = torch.where(losses <= threshold, number, 0).amax()
         # A row above the threshold counts in full only once it ends after the convergence.
         inside = torch.clamp(below, min=self.n_converge - self.n_tolerance)
 
         def add(sums: Tensor, segment: Tensor) -> Tensor:
-            shape = (-1, *(1 for _ in segment.shape))
-            before = torch.where((place == position - 1).reshape(shape), sums, 0.0).sum(0)
-            sums = torch.where((place == position).reshape(shape), before + segment, sums)
-            whole = torch.where((place == position).reshape(shape), sums, 0.0).sum(0)
-            main = torch.where((place == inside).reshape(shape), sums, 0.0).sum(0)
+            def at(wanted: Tensor) -> Tensor:
+                return (place == wanted).reshape(-1, *(1 for _ in segment.shape))
+
+            whole = torch.where(at(position - 1), sums, 0.0).sum(0) + segment
+            main = torch.where(inside == position, whole, torch.where(at(inside), sums, 0.0).sum(0))
             split = torch.stack([main, whole - main, *([torch.zeros_like(main)] * (self._places - 2))])
-            return torch.where(converged, split, sums)
+            return torch.where(converged, split, torch.where(at(position), whole, sums))
 
         count = torch.where(
             converged,
             torch.stack([inside + 1, self.n_converge - 1 - inside]),
             torch.stack([position + 1, torch.zeros_like(position)]),
         )
-        return SWADState(
-            state.count, state.segment, tree_map(add, state.sums, state.segment), losses, count,
-            torch.where(converged, threshold, torch.inf), converged, torch.zeros_like(converged),
+        return state._replace(
+            sums=tree_map(add, state.sums, segment), losses=losses, held=count,
+            threshold=torch.where(converged, threshold, torch.inf), converged=converged,
         )  # fmt: skip
 
-    def _follow(self, loss: Tensor, state: SWADState) -> SWADState:
+    def _follow(self, loss: Tensor, segment: Parameters, state: SWADState) -> SWADState:
         """After convergence: a segment below the threshold brings in those that wait."""
         below = loss <= state.threshold
         waiting = state.held[1] + 1
@@ -252,5 +258,5 @@ class SWAD:
             torch.stack([state.held[0], waiting]),
         )
         return state._replace(
-            sums=tree_map(add, state.sums, state.segment), held=held, closed=~below & (waiting >= self.n_tolerance)
+            sums=tree_map(add, state.sums, segment), held=held, closed=~below & (waiting >= self.n_tolerance)
         )
