@@ -5,6 +5,7 @@ import functools
 import gzip
 import hashlib
 import http.server
+import re
 import subprocess
 import sys
 import tempfile
@@ -314,6 +315,7 @@ def test_sets_without_a_download_name_address_and_folders(monkeypatch, tmp_path,
             attempt()
         assert entry.address in str(caught.value)
         assert entry.tree in str(caught.value)
+        assert re.search(r"Address: .* [MG]B", str(caught.value))
 
 
 def test_embedded_sets_are_never_fetched():

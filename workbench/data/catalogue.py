@@ -151,18 +151,20 @@ _ENTRIES = (
     _domains(
         "pacs", "paintings, cartoons, photographs, sketches: 9,991 images, 7 classes", ("PACS", "pacs"),
         ("art_painting", "cartoon", "photo", "sketch"), "{dog,elephant,giraffe,guitar,horse,house,person}/*.jpg",
-        "https://drive.google.com/uc?id=1JFr8f805nMUelQWWmfnJR3y4_SYoN5Pd (PACS.zip; its folder kfold/ is PACS/)",
+        "https://drive.google.com/uc?id=1JFr8f805nMUelQWWmfnJR3y4_SYoN5Pd (PACS.zip, 175 MB; its folder kfold/ is PACS/), "
+        "or flwrlabs/pacs on the Hugging Face hub, saved as these folders",
     ),
     _domains(
         "vlcs", "photographs of four collections, 10,729 images, 5 classes", ("VLCS", "vlcs"),
         ("Caltech101", "LabelMe", "SUN09", "VOC2007"), "{bird,car,chair,dog,person}/*.jpg",
-        "https://drive.google.com/uc?id=1skwblH1_okBwxWxmRsp9_qi15hyPpxg8 (VLCS.tar.gz)",
+        "https://drive.google.com/uc?id=1skwblH1_okBwxWxmRsp9_qi15hyPpxg8 (VLCS.tar.gz, 3.6 GB)",
     ),
     _domains(
         "office-home", "office and home objects, 15,588 images, 65 classes",
         ("office_home", "OfficeHomeDataset_10072016", "OfficeHome", "office-home"),
         ("Art", "Clipart", "Product", "Real World"), "<65 classes>/*.jpg",
-        "https://drive.google.com/uc?id=1uY0pj7oFsjMxRwaD3Sxy0jgel0fsYXLC (office_home.zip)",
+        "https://drive.google.com/uc?id=1uY0pj7oFsjMxRwaD3Sxy0jgel0fsYXLC (office_home.zip, 1.1 GB), "
+        "or flwrlabs/office-home on the Hugging Face hub, saved as these folders",
     ),
     _domains(
         "terra-incognita", "camera-trap animals at four locations, 24,788 images, 10 classes",
@@ -170,13 +172,13 @@ _ENTRIES = (
         ("location_100", "location_38", "location_43", "location_46"),
         "{bird,bobcat,cat,coyote,dog,empty,opossum,rabbit,raccoon,squirrel}/*.jpg",
         "https://storage.googleapis.com/public-datasets-lila/caltechcameratraps/eccv_18_all_images_sm.tar.gz and "
-        "eccv_18_annotations.tar.gz, sorted into locations and classes by the annotations",
+        "eccv_18_annotations.tar.gz (6 GB), sorted into locations and classes by the annotations",
     ),
     _domains(
         "domain-net", "six kinds of drawings and photographs, 586,575 images, 345 classes",
         ("domain_net", "domain-net", "DomainNet"),
         ("clipart", "infograph", "painting", "quickdraw", "real", "sketch"), "<345 classes>/*.jpg",
-        "http://csr.bu.edu/ftp/visda/2019/multi-source/",
+        "http://csr.bu.edu/ftp/visda/2019/multi-source/ (six zip files, 18 GB; leave out the published duplicates)",
     ),
     replace(
         _MNIST, name="rotated-mnist", title="MNIST as six domains rotated by 0, 15, ..., 75 degrees",
