@@ -46,7 +46,12 @@ class _PerSeed(torch.autograd.Function):
     def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:
         seed, host, device = arguments
         runs = seed.movedim(in_dims[0], 0)
-        return torch.stack([_PerSeed.apply(run, host, device) for run in runs.unbind(0)]), 0
+        try:
+            seeds = runs.tolist()
+        except RuntimeError:  # the seed also varies over an outer vmap, whose turn comes next
+            return torch.stack([_PerSeed.apply(run, host, device) for run in runs.unbind(0)]), 0
+        drawn = {seed: host(seed) for seed in dict.fromkeys(seeds)}
+        return torch.from_numpy(np.stack([drawn[seed] for seed in seeds])).to(device), 0
 
 
 def seeded(function: Callable[..., np.ndarray]) -> Callable[..., Tensor]:

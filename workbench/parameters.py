@@ -77,8 +77,7 @@ def norm(x: Parameters) -> Float[Tensor, ""]:
 def normalised(x: Parameters) -> Parameters:
     """`x / |x|`, and exactly zero where `x` is zero (SAM's convention: no gradient, no ascent, no move)."""
     length = norm(x)
-    inverse = torch.where(length > 0, 1.0 / torch.where(length > 0, length, torch.ones_like(length)), 0.0)
-    return scale(inverse, x)
+    return scale(torch.where(length > 0, length, torch.inf).reciprocal(), x)
 
 
 def largest(x: Parameters) -> Float[Tensor, ""]:

@@ -16,7 +16,8 @@ from workbench.batch import kernel
 
 # Of this package only what carries jobs: a module that computes would outlive an edit made while a batch runs.
 PRELOAD = (
-    "numpy", "torch", "torch.func", "scipy.stats", "scipy.optimize", "scipy.linalg", "pandas", "xarray", "netCDF4",
+    "numpy", "torch", "torch.func", "torch._dynamo", "torch._decomp.decompositions_for_jvp",
+    "scipy.stats", "scipy.optimize", "scipy.linalg", "pandas", "xarray", "netCDF4",
     "matplotlib.pyplot", "seaborn", "sklearn.datasets", "pydantic", "tqdm.auto", "ipywidgets", "jaxtyping", "psutil",
     "filelock", "pooch", "dask.distributed", "ipykernel.kernelapp", "ipykernel.ipkernel", "papermill.clientwrap",
     "workbench.batch.execute", "workbench.batch.client", "workbench.batch.warm",
