@@ -10,9 +10,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from workbench.curvature import (
     MinibatchLoss,
-    curvature_operator,
+    hessian,
+    hvp_operator,
     sharpness,
     spectral_density,
+    spectrum,
     top_eigenpairs,
     trace,
 )
@@ -58,7 +60,7 @@ def test_batches_of_unequal_size_are_the_whole(reduction):
     gradient = torch.cat([entry.flatten() for entry in torch.func.grad(whole)(p).values()])
     torch.testing.assert_close(split.gradient(p), gradient)
     vectors = torch.randn(3, gradient.numel(), dtype=torch.float64)
-    one, other = curvature_operator(split, p), curvature_operator(whole, p)
+    one, other = hvp_operator(split, p), hvp_operator(whole, p)
     torch.testing.assert_close(one(vectors), other(vectors))
     torch.testing.assert_close(one(vectors[0]), other(vectors[0]))
     torch.testing.assert_close(one.gradient, gradient)
@@ -71,6 +73,8 @@ def test_estimates_take_a_loss_over_batches():
     assert measure(split, p) == pytest.approx(measure(whole, p), rel=1e-9)
     small = {name: entry.clone() for name, entry in p.items()}
     torch.testing.assert_close(sharpness(split, small), sharpness(whole, small))
+    torch.testing.assert_close(hessian(split, p), hessian(whole, p))
+    torch.testing.assert_close(torch.as_tensor(spectrum(split, p)), torch.as_tensor(spectrum(whole, p)))
 
 
 def _worker(rank, store, queue):

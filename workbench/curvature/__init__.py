@@ -7,7 +7,7 @@ tensors. Exact functions are exact to rounding in the parameters' dtype; estimat
 from .average import FlatnessProfile, average_case, flatness
 from .ball import m_sharpness, quadratic_worst_case, worst_case
 from .density import SpectralDensity, spectral_density
-from .distributed import MinibatchLoss, curvature_operator
+from .distributed import MinibatchLoss
 from .empirical import EmpiricalLoss, empirical_loss
 from .gauss_newton import Decomposition, decomposition, empirical_fisher, fisher, gauss_newton
 from .hessian import asymmetry, hessian
@@ -38,7 +38,6 @@ __all__ = [
     "SpectralDensity",
     "asymmetry",
     "average_case",
-    "curvature_operator",
     "decomposition",
     "diagonal",
     "empirical_fisher",

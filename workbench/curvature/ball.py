@@ -11,10 +11,9 @@ from torch import Tensor
 from workbench import draws
 from workbench.parameters import Parameters
 
-from .distributed import curvature_operator
 from .hessian import hessian_rows, require_dense, symmetrised
 from .per_sample import SampleLoss, sample_problem
-from .products import Loss, flat_loss, flatten
+from .products import Loss, flat_loss, flatten, hvp_operator
 from .sharpness import Scaling, rescaled
 
 
@@ -112,7 +111,7 @@ def quadratic_worst_case(
     _check_ascent(rho, 1, 1.0)
     if scaling != "absolute":
         loss, parameters = rescaled(loss, parameters, scaling)
-    operator = curvature_operator(loss, parameters)
+    operator = hvp_operator(loss, parameters)
     require_dense(operator.size, operator.dtype, copies=4)
     matrix = symmetrised(hessian_rows(operator))
     finite = torch.isfinite(matrix).all() & torch.isfinite(operator.gradient).all()

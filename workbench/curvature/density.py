@@ -11,8 +11,7 @@ from torch import Tensor
 from workbench import draws, memory
 from workbench.parameters import Parameters
 
-from .distributed import curvature_operator
-from .products import HVPOperator, Loss, flatten
+from .products import HVPOperator, Loss, flatten, hvp_operator
 from .spectrum import spectrum
 
 _EXACT = 512
@@ -94,7 +93,7 @@ def spectral_density(
         weights = torch.full_like(values, 1.0 / values.numel())
         lower, anti = (values, weights), (values, weights)
     else:
-        operator = curvature_operator(loss, parameters)
+        operator = hvp_operator(loss, parameters)
         steps = min(steps, operator.size)
         diagonal, off = _tridiagonals(operator, probes, steps, seed)
         values, weights = _gauss(diagonal, off)

@@ -13,16 +13,16 @@ from torch import distributed as processes
 
 from workbench.parameters import Parameters
 
-from .products import HVPOperator, Loss, flatten, hvp_operator
+from .products import HVPOperator, flatten, hvp_operator
 
 
 class MinibatchLoss:
     """The loss over all batches of a loader, and over all processes of the default `torch.distributed` group.
 
-    Curvature functions that need only Hessian-vector products (`top_eigenpairs`, `sharpness`, `trace`, `diagonal`,
-    `frobenius_norm`, `spectral_density`, and `hessian` of a small model through `curvature_operator`) take it as they
-    take any loss: each product passes once over the loader with one batch in memory and, where a process group is
-    initialised, ends in one all-reduce. Every process then makes the same calls with the same parameters and its own
+    Curvature functions that need only Hessian-vector products (`hessian`, `spectrum`, `top_eigenpairs`, `sharpness`,
+    `trace`, `diagonal`, `frobenius_norm`, `spectral_density`) take it as they take any loss: each product (of a block of
+    vectors at once) passes once over the loader with one batch in memory and, where a process group is initialised, ends
+    in one all-reduce. Every process then makes the same calls with the same parameters and its own
     share of the data, and gets the same result. Not for use inside `torch.func.vmap`.
 
     Args:
@@ -92,12 +92,6 @@ class MinibatchLoss:
             processes.all_reduce(count)
             weight = int(count)
         return total / weight if self.reduction == "mean" else total
-
-
-def curvature_operator(loss: Loss, parameters: Parameters) -> HVPOperator:
-    """The Hessian of `loss` as a map on vectors; a loss that knows how to make its own (`MinibatchLoss`) does."""
-    own = getattr(loss, "hvp_operator", None)
-    return own(parameters) if own is not None else hvp_operator(loss, parameters)
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,8 @@ from torch import Tensor
 
 from workbench import draws, memory
 
-from .distributed import curvature_operator
 from .hessian import hessian_rows, symmetrised
-from .products import HVPOperator, Loss, Parameters
+from .products import HVPOperator, Loss, Parameters, hvp_operator
 from .subspace import Subspace
 
 Which = Literal["largest", "smallest", "magnitude"]
@@ -101,7 +100,7 @@ def top_eigenpairs(
         raise ValueError(f"which={which!r}; choose 'largest', 'smallest' or 'magnitude'")
     if not 0 < rtol < 1:
         raise ValueError(f"rtol={rtol}; choose a relative tolerance between 0 and 1, e.g. 1e-6")
-    operator = curvature_operator(loss, parameters)
+    operator = hvp_operator(loss, parameters)
     if not 1 <= k <= operator.size:
         raise ValueError(f"k={k}; choose between 1 and the number of parameters, {operator.size}")
     if not torch.isfinite(operator.gradient).all():

@@ -85,8 +85,12 @@ class HVPOperator:
 def hvp_operator(loss: Loss, parameters: Parameters) -> HVPOperator:
     """Linearise the gradient of `loss` at `parameters` once, for many products at this point.
 
-    Usable inside `torch.func.vmap`, as long as the operator does not leave it.
+    A loss with an `hvp_operator` of its own (`MinibatchLoss`) makes it itself. Usable inside `torch.func.vmap`, as long as
+    the operator does not leave it.
     """
+    own = getattr(loss, "hvp_operator", None)
+    if own is not None:
+        return own(parameters)
     flat, unflatten = flatten(parameters)
     gradient, pull = pullback(torch.func.grad(flat_loss(loss, unflatten)), flat)
     return HVPOperator(lambda vector: pull(vector)[0], gradient, flat.numel(), flat.dtype, flat.device)

@@ -31,9 +31,8 @@ from torch import Tensor
 from workbench import draws
 from workbench.parameters import Parameters, tree_map
 
-from .distributed import curvature_operator
 from .hessian import hessian_rows, symmetrised
-from .products import HVPOperator, Loss, flatten
+from .products import HVPOperator, Loss, flatten, hvp_operator
 from .spectrum import symmetric_eigenvalues
 
 Scaling = Literal["absolute", "relative", "elementwise"]
@@ -90,7 +89,7 @@ def sharpness_with_residual(
     """`sharpness` with the residual norm of its Ritz vector (at rounding level where the spectrum was exact)."""
     if scaling != "absolute":
         loss, parameters = rescaled(loss, parameters, scaling)
-    operator = curvature_operator(loss, parameters)
+    operator = hvp_operator(loss, parameters)
     if operator.size <= 3 * _ITERATIONS:
         rows = hessian_rows(operator)
         values = symmetric_eigenvalues(symmetrised(rows))

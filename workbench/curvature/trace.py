@@ -10,9 +10,8 @@ from torch import Tensor
 from workbench import draws, memory
 from workbench.parameters import Parameters
 
-from .distributed import curvature_operator
 from .hessian import hessian_rows
-from .products import HVPOperator, Loss
+from .products import HVPOperator, Loss, hvp_operator
 
 
 class Estimate(NamedTuple):
@@ -35,7 +34,7 @@ def trace(loss: Loss, parameters: Parameters, *, products: int = 64, seed: int |
 
     Source: Epperly, Tropp and Webber 2024, arXiv 2301.07825, section 2.1.
     """
-    operator = curvature_operator(loss, parameters)
+    operator = hvp_operator(loss, parameters)
     if _few(operator, products):
         return _exact(hessian_rows(operator).diagonal().sum())
     sketch = _Sketch(operator, products // 2, seed)
@@ -61,7 +60,7 @@ def frobenius_norm(loss: Loss, parameters: Parameters, *, products: int = 64, se
 
     Source: Meyer, Musco, Musco and Woodruff 2021, arXiv 2010.09649, applied to the squared Hessian.
     """
-    operator = curvature_operator(loss, parameters)
+    operator = hvp_operator(loss, parameters)
     if _few(operator, products):
         return _exact(hessian_rows(operator).square().sum().sqrt())
     sketch = _Sketch(operator, products // 3, seed)
@@ -78,7 +77,7 @@ def diagonal(loss: Loss, parameters: Parameters, *, products: int = 64, seed: in
 
     Exact with `products >= P`. Runs under `torch.func.vmap`.
     """
-    operator = curvature_operator(loss, parameters)
+    operator = hvp_operator(loss, parameters)
     if _few(operator, products):
         return _exact(hessian_rows(operator).diagonal())
     sketch = _Sketch(operator, products // 2, seed)
