@@ -154,34 +154,63 @@ def _link(citation: Mapping) -> str:
 
 
 def sweeps(jobs: list[dict]) -> list[dict[str, Any]]:
-    """Groups of jobs that differ in exactly one parameter, the largest group first.
+    """Groups of jobs that differ in exactly one parameter, the largest group first; then, among the jobs in none of them,
+    groups that differ in parameters which change together (`--zip`).
 
     Args:
         jobs: finished jobs of one paper, newest first; of two with equal preset and parameters the newer one counts.
 
     Returns:
-        per group `name` of the swept parameter, `fixed` (parameters that differ between groups of the same name), `preset`
-        and `points`, pairs (value, job) in the order of the values.
+        per group `name` of the swept parameter ("a together with b"), `fixed` (parameters that differ between groups of
+        the same name), `preset` and `points`, pairs (value of the first swept parameter, job) in the order of the values.
     """
     newest: dict[str, dict] = {}
     for job in jobs:
         newest.setdefault(_text([job["preset"], job["parameters"]]), job)
     unique = list(newest.values())
-    varied = [name for name in _names(unique) if len({_text(job["parameters"].get(name)) for job in unique}) > 1]
-    groups: dict[tuple[str, str], list[dict]] = {}
-    for name in varied:
-        for job in unique:
-            rest = {key: value for key, value in job["parameters"].items() if key != name}
-            groups.setdefault((name, _text([job["preset"], rest])), []).append(job)
-    found = []
-    for (name, _), members in groups.items():
-        values = [job["parameters"].get(name) for job in members]
-        if len({_text(value) for value in values}) < 2:
-            continue
-        order = sorted(range(len(members)), key=lambda k: _order(values[k]))
-        fixed = {key: value for key, value in members[0]["parameters"].items() if key in varied and key != name}
-        points = [(values[k], members[k]) for k in order]
-        found.append({"name": name, "fixed": fixed, "preset": members[0]["preset"], "points": points})
+    single = _groups(unique, [[name] for name in _varied(unique)])
+    drawn = [id(job) for sweep in single for _, job in sweep["points"]]
+    left = [job for job in unique if id(job) not in drawn]
+    return single + _groups(left, _changing_together(left))
+
+
+def _varied(jobs: list[dict]) -> list[str]:
+    return [name for name in _names(jobs) if len({_text(job["parameters"].get(name)) for job in jobs}) > 1]
+
+
+def _changing_together(jobs: list[dict]) -> list[list[str]]:
+    """Bundles of at least two parameters of which each determines the others."""
+    bundles: dict[tuple[int, ...], list[str]] = {}
+    for name in _varied(jobs):
+        values = [_text(job["parameters"].get(name)) for job in jobs]
+        bundles.setdefault(tuple(values.index(value) for value in values), []).append(name)
+    return [names for names in bundles.values() if len(names) > 1]
+
+
+def _groups(jobs: list[dict], bundles: list[list[str]]) -> list[dict[str, Any]]:
+    """For each bundle of parameters the groups of at least two jobs that agree in all others."""
+    varied, found = _varied(jobs), []
+    for bundle in bundles:
+        groups: dict[str, list[dict]] = {}
+        for job in jobs:
+            rest = {key: value for key, value in job["parameters"].items() if key not in bundle}
+            groups.setdefault(_text([job["preset"], rest]), []).append(job)
+        for members in groups.values():
+            points = sorted(
+                ((job["parameters"].get(bundle[0]), job) for job in members), key=lambda one: _order(one[0])
+            )
+            if len({_text(value) for value, _ in points}) < 2:
+                continue
+            kept = members[0]["parameters"].items()
+            fixed = {key: value for key, value in kept if key in varied and key not in bundle}
+            found.append(
+                {
+                    "name": " together with ".join(bundle),
+                    "fixed": fixed,
+                    "preset": members[0]["preset"],
+                    "points": points,
+                }
+            )
     return sorted(found, key=lambda sweep: (-len(sweep["points"]), sweep["name"], _text(sweep["fixed"])))
 
 
