@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -13,7 +11,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils import skip_init
 
 from workbench import draws
 from workbench.draws import Seed
@@ -50,12 +47,6 @@ MODULES: dict[str, type[nn.Module]] = {
 INITIALISATIONS = ("lecun", "he")
 
 
-@functools.cache
-def _linear() -> nn.Linear:
-    # Making a layer draws from torch's global generator, which belongs to the user and is forbidden in sweeps.
-    return skip_init(nn.Linear, 1, 1)
-
-
 @dataclass(frozen=True)
 class Multilayer:
     """sizes[0] -> ... -> sizes[-1] with biases, the activation between layers.
@@ -88,7 +79,9 @@ class Multilayer:
         """The same network as a module with the same parameter names, on `like`'s device and in its dtype."""
         values, layers = self.initial(0, "lecun", like.dtype), []
         for index, (fan_in, fan_out) in enumerate(self.layers):
-            linear = copy.deepcopy(_linear())
+            # Linear's own __init__ draws from torch's global generator, which belongs to the user and is forbidden in sweeps.
+            linear = nn.Linear.__new__(nn.Linear)
+            nn.Module.__init__(linear)
             vars(linear).update(in_features=fan_in, out_features=fan_out)
             linear.weight = nn.Parameter(values[f"{2 * index}.weight"].to(like.device))
             linear.bias = nn.Parameter(values[f"{2 * index}.bias"].to(like.device))
