@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from workbench import draws
-from workbench.dynamics.update_map import resting, update_map
+from workbench.dynamics.oracle import StepOracle
 from workbench.explorers.frame import Control, Explorer
+from workbench.explorers.scene import round_up, set_limits
 from workbench.figures.style import GUIDE, PALETTE, SHADE
 from workbench.optimizers import admissible_set, by_name, filter_ratio
-from workbench.parameters import largest, norm
 from workbench.problems import ScalarFactorisation
 
 KINDS = ("gd", "usam", "usam_two_step", "usam_nested", "hessian_usam", "grad_penalty")
@@ -39,65 +39,84 @@ class Picture:
     limit_sharpness: Float[np.ndarray, " run"]
 
 
+class _Columns(StepOracle):
+    """The oracle of many runs side by side, one per column: the sum of their losses has their gradients and Hessians."""
+
+    def hessian_vector_product(self, parameters: Any, vector: Any) -> Tensor:
+        assert isinstance(self.problem, ScalarFactorisation)
+        return (self.problem.hessian(parameters) * vector).sum(1)
+
+
 def compute(
     kind: str = "usam", momentum: str = "none", step_size: float = 0.2, rho: float = 0.1, beta: float = 0.5
 ) -> Picture:
     """The filter alpha p(lambda)/c, and 400 steps from 200 starts on f(u, v) = 1/2 (u v - 1)^2."""
     rule = by_name(kind if momentum == "none" else f"{kind}+{momentum}", step_size, rho=rho, beta=beta)
     band, problem = admissible_set(rule), ScalarFactorisation()
-    top = band[-1][1]
-    reach = max(1.3 * top, 2.5)
-    eigenvalues = np.linspace(max(1.2 * band[0][0], -1.5 * reach) if band[0][0] < 0 else -0.5 * reach, reach, 400)
-    starts = 6 * draws.uniform(0, (2, _STARTS), stream="initial").T - 3
-    step = update_map(problem, rule)
-
-    def one(start: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        state = resting(rule, start)
-        for _ in range(_STEPS):
-            state = step(*state)
-        end = state[0]
-        assert isinstance(end, Tensor)
-        settled = (norm(problem.gradient(end)) < 1e-3) & (largest(end) < 1e3)
-        return end, settled, torch.where(settled, problem.sharpness(end), math.nan)
-
-    ends, settled, sharpness = torch.func.vmap(one)(starts)
+    reach = round_up(max(1.2 * band[-1][1], 2.5))
+    below = round_up(max(-1.2 * band[0][0], 0.4 * reach))
+    eigenvalues = np.linspace(-min(below, 1.5 * reach), reach, 400)
+    starts = 6 * draws.uniform(0, (2, _STARTS), stream="initial") - 3
+    # Columns instead of `vmap`: on 200 pairs of numbers vmap's own work would take longer than the runs.
+    ends, state = starts, rule.init(starts)
+    oracle = _Columns(problem, state.count)
+    for _ in range(_STEPS):
+        ends, state = rule.step(oracle, ends, state)
+    assert isinstance(ends, Tensor)
+    settled = (problem.gradient(ends).norm(dim=0) < 1e-3) & (ends.abs().amax(0) < 1e3)
+    sharpness = torch.where(settled, problem.sharpness(ends), math.nan)
     return Picture(
-        rule.name, band, eigenvalues, filter_ratio(rule, eigenvalues), starts.T.numpy(), ends.T.numpy(),
-        settled.numpy(), sharpness.numpy(),
+        rule.name, band, eigenvalues, filter_ratio(rule, eigenvalues), starts.numpy(), ends.numpy(), settled.numpy(),
+        sharpness.numpy(),
     )  # fmt: skip
 
 
-def draw(figure: Figure, **parameters: object) -> str:
+class Panels:
     """Filter on the left, starts coloured by the sharpness of their limit on the right."""
-    picture = compute(**parameters)  # type: ignore[arg-type]
-    left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
-    left.axhspan(0, 1, color=SHADE, alpha=0.10, linewidth=0)
-    left.plot(picture.eigenvalues, picture.ratios, color=PALETTE[0], label=r"$\alpha\, p(\lambda)/c$")
-    for low, high in picture.band:
-        left.plot([low, high], [-0.28, -0.28], color=SHADE, linewidth=7, solid_capstyle="butt", clip_on=True)
-    found = picture.limit_sharpness[np.isfinite(picture.limit_sharpness)]
-    left.plot(found, np.full(found.shape, -0.14), "|", color=PALETTE[3], markersize=9, label="sharpness of limits")
-    left.set(ylim=(-0.4, 1.5), xlim=(picture.eigenvalues[0], picture.eigenvalues[-1]))
-    left.set(xlabel=r"Hessian eigenvalue $\lambda$", ylabel=r"$\alpha\, p(\lambda)/c$", title=picture.name)
-    left.legend(loc="upper left")
-    lost = ~picture.settled
-    right.plot(*picture.starts[:, lost], "x", color=GUIDE, markersize=4, label=f"{lost.sum()} without limit")
-    points = right.scatter(
-        *picture.starts[:, ~lost],
-        c=picture.limit_sharpness[~lost],
-        s=16,
-        cmap="viridis",
-        vmin=0,
-        vmax=picture.band[-1][1],
-    )
-    right.figure.colorbar(points, ax=right, label=r"sharpness of the limit (top of scale: $\lambda_+$)")
-    right.set(xlabel="u at the start", ylabel="v at the start", title="Scalar factorisation", aspect="equal")
-    if lost.any():
-        right.legend(loc="upper right")
-    words = " and ".join(f"[{low:.3g}, {high:.3g}]" for low, high in picture.band)
-    at_saddle = int((picture.settled & (np.abs(picture.ends).max(0) < 1e-2)).sum())
-    largest = f"; largest found at a limit: {found.max():.3g}" if found.size else ""
-    return f"Pass band {words}{largest}; {at_saddle} of {_STARTS} runs at the saddle, {lost.sum()} without limit."
+
+    def __init__(self, figure: Figure) -> None:
+        figure.set_layout_engine("none")
+        self._left, right, bar = (figure.add_axes(place) for place in _PLACES)
+        left = self._left
+        left.axhspan(0, 1, color=SHADE, alpha=0.10, linewidth=0)
+        (self._filter,) = left.plot([], [], color=PALETTE[0], label=r"$\alpha\, p(\lambda)/c$")
+        (self._band,) = left.plot([], [], color=SHADE, linewidth=7, solid_capstyle="butt", label="pass band")
+        (self._found,) = left.plot([], [], "|", color=PALETTE[3], markersize=9, label="sharpness of limits")
+        left.set(ylim=(-0.4, 1.65), xlabel=r"Hessian eigenvalue $\lambda$", ylabel=r"$\alpha\, p(\lambda)/c$")
+        left.legend(loc="upper center", ncols=3, fontsize=9, columnspacing=1.2, framealpha=1, fancybox=False)
+        self._title = left.set_title("gd")
+        (self._lost,) = right.plot([], [], "x", color=GUIDE, markersize=4)
+        self._points = right.scatter([], [], c=[], s=16, cmap="viridis", vmin=0, vmax=1)
+        figure.colorbar(self._points, cax=bar, label=r"sharpness of the limit, as a share of $\lambda_+$")
+        right.set(xlim=(-3.2, 3.2), ylim=(-3.2, 3.2), aspect="equal", title="Scalar factorisation (×: no limit)")
+        right.set(xlabel="u at the start", ylabel="v at the start")
+        self.moving = (self._band, self._filter, self._found, self._lost, self._points)
+
+    def update(self, **parameters: Any) -> str:
+        picture = compute(**parameters)
+        band, lost = picture.band, ~picture.settled
+        set_limits(self._left, x=(picture.eigenvalues[0], picture.eigenvalues[-1]))
+        self._title.set_text(picture.name)
+        self._filter.set_data(picture.eigenvalues, picture.ratios)
+        edges = np.array([(low, high, math.nan) for low, high in band]).ravel()
+        self._band.set_data(edges, np.full(edges.shape, -0.28))
+        found = picture.limit_sharpness[np.isfinite(picture.limit_sharpness)]
+        self._found.set_data(found, np.full(found.shape, -0.14))
+        self._lost.set_data(*picture.starts[:, lost])
+        self._points.set_offsets(picture.starts[:, ~lost].T)
+        self._points.set_array(picture.limit_sharpness[~lost] / band[-1][1])
+        words = " and ".join(f"[{low:.3g}, {high:.3g}]" for low, high in band)
+        at_saddle = int((picture.settled & (np.abs(picture.ends).max(0) < 1e-2)).sum())
+        largest = f"; largest found at a limit: {found.max():.3g}" if found.size else ""
+        return f"Pass band {words}{largest}; {at_saddle} of {_STARTS} runs at the saddle, {lost.sum()} without limit."
+
+
+_PLACES = ((0.09, 0.145, 0.42, 0.765), (0.572, 0.145, 0.322, 0.765), (0.906, 0.145, 0.014, 0.765))
+
+
+def draw(figure: Figure, **parameters: Any) -> str:
+    """The panels on a figure of one's own; returns the read-out."""
+    return Panels(figure).update(**parameters)
 
 
 def explorer(**initial: object) -> Explorer:
@@ -110,4 +129,4 @@ def explorer(**initial: object) -> Explorer:
         Control("rho", "radius rho", start["rho"], 0.0, 2.0, 0.01, meaning="one over a curvature"),
         Control("beta", "momentum beta", start["beta"], 0.0, 0.95, 0.05),
     ]
-    return Explorer("Which eigenvalues can an optimizer end at?", controls, draw, (9.5, 4.0))
+    return Explorer("Which eigenvalues can an optimizer end at?", controls, Panels, (9.5, 4.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,44 +12,66 @@ from matplotlib.figure import Figure
 
 from workbench.explorers.frame import Control, Explorer
 from workbench.figures.style import PALETTE, SHADE, VERDICTS
-from workbench.optimizers import filter_ratio, gradient_descent, max_sharpness, usam
+from workbench.optimizers import Rule, filter_ratio, gradient_descent, max_sharpness, usam
 from workbench.problems import TwoBasins
 
 
-def draw(figure: Figure, step_size: float = 0.6, rho: float = 0.1) -> str:
+class Panels:
     """The loss with its flat and its sharp minimum on the left, what the optimizers' filters let pass on the right."""
-    rules = {"gradient descent": gradient_descent(step_size), "SAM (unnormalised)": usam(step_size, rho)}
-    basins = TwoBasins()
-    places = [float(place) for place in basins.minimisers]
-    curvatures = [float(curvature) for curvature in basins.curvatures]
-    x = np.linspace(-2.6, 1.75, 300)
-    left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
-    left.plot(x, basins.loss(torch.from_numpy(x)), color="0.35")
-    right.axhspan(0, 1, color=SHADE, alpha=0.12, linewidth=0)
-    eigenvalues = np.linspace(0, 4.2, 200)
-    words = []
-    for index, (name, rule) in enumerate(rules.items()):
-        right.plot(eigenvalues, filter_ratio(rule, eigenvalues), color=PALETTE[index], label=name)
-        passes = [curvature <= max_sharpness(rule) for curvature in curvatures]
-        for place, curvature, passed in zip(places, curvatures, passes, strict=True):
-            marker = "o" if passed else VERDICTS["contradicted"][1]
-            height = float(basins.loss(torch.tensor(place))) + 0.22 * (index + 1)
-            left.plot(place, height, marker, color=PALETTE[index], markersize=9)
-            right.plot(
-                curvature, min(float(filter_ratio(rule, curvature)), 1.95), marker, color=PALETTE[index], markersize=9
+
+    def __init__(self, figure: Figure) -> None:
+        figure.set_layout_engine("none")
+        left, right = figure.add_axes((0.1, 0.165, 0.365, 0.735)), figure.add_axes((0.55, 0.165, 0.435, 0.735))
+        basins, x = TwoBasins(), np.linspace(-2.6, 1.75, 300)
+        self._places = np.array([float(place) for place in basins.minimisers])
+        self._curvatures = np.array([float(curvature) for curvature in basins.curvatures])
+        self._losses = basins.loss(torch.from_numpy(self._places)).numpy()
+        self._eigenvalues = np.linspace(0, 4.2, 200)
+        left.plot(x, basins.loss(torch.from_numpy(x)), color="0.35")
+        left.set(xlabel="parameter x", ylabel="loss", title="● can stop there, ✖ cannot", ylim=(-1.6, 0.6))
+        for place, curvature, loss in zip(self._places, self._curvatures, self._losses, strict=True):
+            left.annotate(
+                rf"$\lambda={curvature:g}$", (place, loss), xytext=(0, -16), textcoords="offset points", ha="center"
             )
-        kept = [which for which, passed in zip(("flat", "sharp"), passes, strict=True) if passed]
-        words.append(f"{name}: {' and '.join(kept) or 'neither'}")
-    left.set(xlabel="parameter x", ylabel="loss", title="● can stop there, ✖ cannot", ylim=(-1.6, 0.6))
-    for place, curvature in zip(places, curvatures, strict=True):
-        left.annotate(
-            rf"$\lambda={curvature:g}$", (place, float(basins.loss(torch.tensor(place)))), xytext=(0, -16),
-            textcoords="offset points", ha="center",
-        )  # fmt: skip
-    right.set(xlabel=r"Hessian eigenvalue $\lambda$", ylabel=r"$\alpha\,p(\lambda)/c$", ylim=(0, 2), xlim=(0, 4.2))
-    right.set_title("Only eigenvalues in the band pass")
-    right.legend(loc="upper left", fontsize=9)
-    return "Minima at which it can stop. " + "; ".join(words) + "."
+        right.axhspan(0, 1, color=SHADE, alpha=0.12, linewidth=0)
+        right.set(
+            xlabel=r"Hessian eigenvalue $\lambda$", ylabel=r"$\alpha\,p(\lambda)/c$", ylim=(0, 2.4), xlim=(0, 4.2)
+        )
+        right.set_title("Only eigenvalues in the band pass")
+        markers = ("o", VERDICTS["contradicted"][1])
+        self._filters, self._marks = [], []
+        for name, colour in zip(_RULES, PALETTE, strict=False):
+            self._filters += right.plot([], [], color=colour, label=name)
+            self._marks.append(
+                [[ax.plot([], [], marker, color=colour, markersize=9)[0] for ax in (left, right)] for marker in markers]
+            )
+        right.legend(loc="upper left", ncols=2, fontsize=9, framealpha=1, fancybox=False)
+        self.moving = [*self._filters, *(mark for rule in self._marks for pair in rule for mark in pair)]
+
+    def update(self, step_size: float = 0.6, rho: float = 0.1) -> str:
+        words = []
+        for index, (name, make) in enumerate(_RULES.items()):
+            rule = make(step_size, rho)
+            passes = self._curvatures <= max_sharpness(rule)
+            self._filters[index].set_data(self._eigenvalues, filter_ratio(rule, self._eigenvalues))
+            heights = self._losses + 0.22 * (index + 1), filter_ratio(rule, self._curvatures)
+            for shown, (left, right) in zip((passes, ~passes), self._marks[index], strict=True):
+                left.set_data(self._places[shown], heights[0][shown])
+                right.set_data(self._curvatures[shown], heights[1][shown])
+            kept = [which for which, passed in zip(("flat", "sharp"), passes, strict=True) if passed]
+            words.append(f"{name}: {' and '.join(kept) or 'neither'}")
+        return "Minima at which it can stop. " + "; ".join(words) + "."
+
+
+_RULES: dict[str, Callable[[float, float], Rule]] = {
+    "gradient descent": lambda step_size, rho: gradient_descent(step_size),
+    "SAM (unnormalised)": usam,
+}
+
+
+def draw(figure: Figure, **parameters: float) -> str:
+    """The panels on a figure of one's own; returns the read-out."""
+    return Panels(figure).update(**parameters)
 
 
 class FirstLook(Explorer):
@@ -68,4 +91,4 @@ def explorer(**initial: Any) -> Explorer:
         Control("step_size", "step size", start["step_size"], 0.1, 2.0, kind="log", meaning="alpha"),
         Control("rho", "radius rho", start["rho"], 0.0, 1.0, 0.01, meaning="SAM's perturbation, one over a curvature"),
     ]
-    return FirstLook("Sharp minima cannot hold a large step", controls, draw, (9.0, 3.6))
+    return FirstLook("Sharp minima cannot hold a large step", controls, Panels, (9.0, 3.6))

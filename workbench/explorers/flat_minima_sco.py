@@ -64,41 +64,56 @@ def _centres(high: float) -> Float[np.ndarray, " cell"]:
     return (np.arange(_CELLS) + 0.5) * high / _CELLS
 
 
-def draw(figure: Figure, **parameters: Any) -> str:
+class Panels:
     """Risk against the suffix on the left; where (rho, c) lies among the phases on the right."""
-    picture = compute(**parameters)
-    values = {"rho": 0.1, "c": 1.0} | parameters
-    # Fixed places: finding them by a layout engine would take longer than everything else.
-    figure.set_layout_engine("none")
-    left, right, bar = (figure.add_axes(place) for place in _PLACES)
-    left.plot(picture.shares, picture.risks, color=PALETTE[0])
-    left.plot(picture.tau / len(picture.shares), picture.risk, "o", color=PALETTE[3], markersize=8)
-    left.axhline(picture.limit, color=GUIDE, linestyle="--", linewidth=1.2)
-    left.set(xlim=(0, 1.02), ylim=(-0.005, 0.26), xlabel=r"suffix starts at $\tau/T$", ylabel="population risk")
-    left.set_title("Suffix averages (dashed: full average, $T\\to\\infty$)", fontsize=11)
-    image = right.imshow(
-        _background(),
-        extent=(0, 0.5, 0, 1),
-        origin="lower",
-        aspect="auto",
-        vmin=0,
-        vmax=1 / 12,
-        interpolation="nearest",
-    )
-    for factor, style in ((3.0, "--"), (np.sqrt(3.0), "-")):
-        right.plot([0, 1 / factor], [0, 1], color="white", linestyle=style, linewidth=2)
-    right.plot(values["rho"], values["c"], "o", color=PALETTE[3], markeredgecolor="white", markersize=10, clip_on=False)
-    right.set(xlim=(0, 0.5), ylim=(0, 1), xlabel=r"flatness $\rho$", ylabel=r"$c=\eta(r-\rho)\sqrt{T}$")
-    right.set_title(r"dashed: $\rho=c/3$, solid: $\rho=c/\sqrt{3}$", fontsize=11)
-    right.grid(False)
-    figure.colorbar(image, cax=bar, label="population risk")
-    return (
-        f"Risk {picture.risk:.4f} at tau = {picture.tau}, {picture.least:.4f} for the full average; sharpness-aware empirical "
-        f"risk {picture.saer:.4f} (eta = 1/4); {picture.words}."
-    )
+
+    def __init__(self, figure: Figure) -> None:
+        # Fixed places: finding them by a layout engine would take longer than everything else.
+        figure.set_layout_engine("none")
+        left, right, bar = (figure.add_axes(place) for place in _PLACES)
+        (self._risks,) = left.plot([], [], color=PALETTE[0])
+        (self._here,) = left.plot([], [], "o", color=PALETTE[3], markersize=8)
+        self._limit = left.axhline(0, color=GUIDE, linestyle="--", linewidth=1.2)
+        left.set(xlim=(0, 1.02), ylim=(-0.005, 0.26), xlabel=r"suffix starts at $\tau/T$", ylabel="population risk")
+        left.set_title("Suffix averages (dashed: full average, $T\\to\\infty$)", fontsize=11, pad=9)
+        image = right.imshow(
+            _background(),
+            extent=(0, 0.5, 0, 1),
+            origin="lower",
+            aspect="auto",
+            vmin=0,
+            vmax=1 / 12,
+            interpolation="nearest",
+        )
+        for factor, style in ((3.0, "--"), (np.sqrt(3.0), "-")):
+            right.plot([0, 1 / factor], [0, 1], color="white", linestyle=style, linewidth=2)
+        (self._phase,) = right.plot(
+            [], [], "o", color=PALETTE[3], markeredgecolor="white", markersize=10, clip_on=False
+        )
+        right.set(xlim=(0, 0.5), ylim=(0, 1), xlabel=r"flatness $\rho$", ylabel=r"$c=\eta(r-\rho)\sqrt{T}$")
+        right.set_title(r"dashed: $\rho=c/3$, solid: $\rho=c/\sqrt{3}$", fontsize=11, pad=9)
+        right.grid(False)
+        figure.colorbar(image, cax=bar, label="population risk")
+        self.moving = (self._limit, self._risks, self._here, self._phase)
+
+    def update(self, rho: float = 0.1, c: float = 1.0, T: int = 256, share: float = 0.0) -> str:
+        picture = compute(rho, c, T, share)
+        self._risks.set_data(picture.shares, picture.risks)
+        self._here.set_data([picture.tau / T], [picture.risk])
+        self._limit.set_ydata([picture.limit] * 2)
+        self._phase.set_data([rho], [c])
+        return (
+            f"Risk {picture.risk:.4f} at tau = {picture.tau}, {picture.least:.4f} for the full average; sharpness-aware "
+            f"empirical risk {picture.saer:.4f} (eta = 1/4); {picture.words}."
+        )
 
 
 _PLACES = ((0.08, 0.16, 0.38, 0.72), (0.56, 0.16, 0.32, 0.72), (0.9, 0.16, 0.015, 0.72))
+
+
+def draw(figure: Figure, **parameters: Any) -> str:
+    """The panels on a figure of one's own; returns the read-out."""
+    return Panels(figure).update(**parameters)
 
 
 def explorer(**initial: Any) -> Explorer:
@@ -110,4 +125,4 @@ def explorer(**initial: Any) -> Explorer:
         Control("T", "iterates T", start["T"], kind="choice", choices=ITERATES),
         Control("share", "first tau/T", start["share"], 0.0, 1.0, 0.01, meaning="share of the iterates left out"),
     ]
-    return Explorer("How bad is the flat minimum that SA-GD walks to?", controls, draw, (9.0, 3.8))
+    return Explorer("How bad is the flat minimum that SA-GD walks to?", controls, Panels, (9.0, 3.8))

@@ -1,33 +1,29 @@
 """The frame around every explorer: controls on the left, one picture that is redrawn in place, a line of read-outs.
 
-An explorer supplies its controls and a function `draw(figure, **values)`; the frame does the rest. Pictures are drawn on a
-figure of their own, never through pyplot, and sent as PNG to one image widget: nothing piles up however often one moves.
+An explorer supplies its controls and what it shows, as a `Scene` or simply as a function `draw(figure, **values)`; the frame
+does the rest. Every explorer has one figure of its own, never through pyplot, that is sent as PNG to one image widget:
+nothing piles up however often one moves.
 """
 
 from __future__ import annotations
 
 import asyncio
 import html
-import io
 import math
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import ipywidgets as widgets
-import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from PIL import Image
+
+from workbench.explorers.scene import Draw, Painter, Redrawn, Scene
 
 DEBOUNCE = 0.05
 """Seconds of quiet before redrawing: holding an arrow key redraws once."""
 BUSY_AFTER = 0.2
 """Seconds a redraw may take before it announces itself."""
-
-Draw = Callable[..., str | None]
 
 
 @dataclass(frozen=True)
@@ -87,12 +83,20 @@ class Control:
 
 
 class Explorer(widgets.VBox):
-    """Controls and picture. `values` are the current parameters; `redraw()` draws at once."""
+    """Controls and picture. `values` are the current parameters; `redraw()` draws at once.
+
+    `show` is a class of scenes, made on the explorer's figure, or a function `draw(figure, **values)` that draws all anew.
+    """
 
     def __init__(
-        self, title: str, controls: Sequence[Control], draw: Draw, size: tuple[float, float] = (9.0, 4.2)
+        self,
+        title: str,
+        controls: Sequence[Control],
+        show: type[Scene] | Draw,
+        size: tuple[float, float] = (9.0, 4.2),
     ) -> None:
-        self._title, self._draw, self._size = title, draw, size
+        self._title = title
+        self._painter = Painter(show if isinstance(show, type) else lambda figure: Redrawn(figure, show), size)
         self.controls = {control.name: control for control in controls}
         self._widgets = {control.name: control.widget() for control in controls}
         self._picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%", align_self="flex-start"))
@@ -158,15 +162,9 @@ class Explorer(widgets.VBox):
         busy = threading.Timer(BUSY_AFTER, lambda: setattr(self._busy, "value", "computing …"))
         busy.daemon = True
         busy.start()
-        figure = Figure(figsize=self._size, layout="constrained", dpi=100)
-        canvas = FigureCanvasAgg(figure)
         try:
-            text = self._draw(figure, **self.values)
-            buffer = io.BytesIO()
-            # `savefig` would draw everything twice where a layout engine is at work.
-            canvas.draw()
-            Image.fromarray(np.asarray(canvas.buffer_rgba())).save(buffer, format="png", compress_level=1)
-            self._picture.value = buffer.getvalue()
+            text = self._painter.scene.update(**self.values)
+            self._picture.value = self._painter.paint()
             self._readout.value = html.escape(text or "")
         except Exception as error:  # whatever a draw function runs into is for the reader to see, not for the kernel
             problem = html.escape(str(error) or type(error).__name__)

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from matplotlib.axes import Axes
+from matplotlib import colormaps
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from workbench.explorers.frame import Control, Explorer
+from workbench.explorers.scene import decades, set_limits
 from workbench.figures import PALETTE
 from workbench.figures.style import GUIDE
 from workbench.problems.product import ProductLoss, drift_rate, product_path, trapped_level
@@ -58,66 +60,102 @@ def compute(
     return Picture(loss, C, paths, trapped_level(step_size, rho), drift_rate(step_size, rho))  # type: ignore[arg-type]
 
 
+class Panels:
+    """Paths on the level sets on the left, D against the step on the right."""
+
+    def __init__(self, figure: Figure) -> None:
+        figure.set_layout_engine("none")
+        left, right = figure.add_axes((0.07, 0.14, 0.38, 0.77)), figure.add_axes((0.545, 0.14, 0.425, 0.77))
+        self._left, self._right = left, right
+        self._levels = left.imshow([[0.0]], cmap=_GREYS, origin="lower", aspect="auto", interpolation="nearest")
+        for line in (left.axvline, left.axhline):
+            line(0, color=GUIDE, linewidth=0.8)
+        self._trapped = left.axhline(0, color=GUIDE, linestyle="--", linewidth=1.2)
+        self._name = left.annotate("$y^*$", (0, 0), xytext=(3, 3), textcoords="offset points")
+        colours = dict(zip(RULES, PALETTE, strict=False))
+        self._paths = {name: left.plot([], [], color=colour, linewidth=1.0)[0] for name, colour in colours.items()}
+        (self._start,) = left.plot([], [], "o", color="white", markeredgecolor="black", markersize=7)
+        self._ends = {
+            name: left.plot([], [], "o", color=colour, markeredgecolor="white", markersize=8)[0]
+            for name, colour in colours.items()
+        }
+        left.set(xlabel="$x$", ylabel="$y$", title="paths on the level sets")
+        left.locator_params(nbins=5)
+        left.grid(False)
+        self._decays = {name: right.plot([], [], color=colour, label=name)[0] for name, colour in colours.items()}
+        (self._rate,) = right.plot([], [], color=GUIDE, linestyle=":", linewidth=1.6, label=r"rate $2\eta\rho^2$")
+        self._level = right.axhline(1, color=GUIDE, linestyle="--", linewidth=1.2, label="$y^{*2}$")
+        right.set_yscale("log")
+        right.minorticks_off()
+        right.locator_params("x", nbins=5)
+        right.set(xlabel="step", ylabel="$D = y^2 - x^2$", title="imbalance")
+        right.legend(loc="lower left", framealpha=1, fancybox=False)
+        self.moving = (
+            self._trapped, self._name, *self._paths.values(), self._start, *self._ends.values(), *self._decays.values(),
+            self._rate, self._level,
+        )  # fmt: skip
+        self._background: tuple[Any, ...] = ()
+
+    def update(self, **parameters: Any) -> str:
+        picture = compute(**parameters)
+        self._plane(picture)
+        self._decay(picture)
+        ends = ", ".join(f"{name} {_number(path[-1, 1] ** 2)}" for name, path in picture.paths.items())
+        return (
+            f"y*^2 = {picture.level:.3g}; predicted rate of SAM {picture.rate:.3g} per step, half-life "
+            f"{picture.half_life:.3g} steps; y^2 at the end: {ends}"
+        )
+
+    def _plane(self, picture: Picture) -> None:
+        top = math.ceil(2.1 * math.sqrt(picture.imbalance + 0.09)) / 2
+        reach = max(float(np.nanmax(np.abs(path[:, 0]))) for path in picture.paths.values())
+        width = max(1.0, min(top, math.ceil(2.1 * reach) / 2))
+        if self._background != (picture.loss, width, top):
+            self._draw_levels(picture.loss, width, top)
+        height = math.sqrt(picture.level)
+        for artist in (self._trapped, self._name):
+            artist.set_visible(height < top)
+        self._trapped.set_ydata([height, height])
+        self._name.xy = (-width, height)
+        for name, path in picture.paths.items():
+            kept = path[np.isfinite(path).all(1)]
+            self._paths[name].set_data(*kept[_thinned(len(kept))].T)
+            self._ends[name].set_data(*kept[-1:].T)
+        self._start.set_data(*picture.paths["SAM"][:1].T)
+
+    def _draw_levels(self, loss: str, width: float, top: float) -> None:
+        """Nine shades of the loss in the rectangle shown, which becomes the panel's."""
+        bottom = -0.08 * top
+        x, y = np.linspace(-width, width, 381), np.linspace(bottom, top, 325)
+        self._levels.set_data(ProductLoss(loss).outer(torch.as_tensor(np.outer(y, x))).numpy())  # type: ignore[arg-type]
+        self._levels.set_extent((-width, width, bottom, top))
+        self._levels.autoscale()
+        set_limits(self._left, (-width, width), (bottom, top))
+        self._background = (loss, width, top)
+
+    def _decay(self, picture: Picture) -> None:
+        steps, shown = len(picture.paths["SAM"]) - 1, _thinned(len(picture.paths["SAM"]))
+        set_limits(self._right, (0, steps), (1e-4, decades(1.0, 1.5 * picture.imbalance)[1]))
+        for name, imbalance in picture.imbalances.items():
+            self._decays[name].set_data(shown, np.abs(imbalance[shown]))
+        self._rate.set_visible(picture.rate > 0)
+        if picture.rate > 0:
+            ends = np.array([0.0, min(steps, math.log(picture.imbalance / 1e-4) / picture.rate)])
+            self._rate.set_data(ends, picture.imbalance * np.exp(-picture.rate * ends))
+        self._level.set_visible(picture.level < picture.imbalance)
+        self._level.set_ydata([picture.level] * 2)
+
+
+_GREYS = ListedColormap(colormaps["Greys"](np.linspace(0, 0.5, 9)))
+
+
 def draw(figure: Figure, **parameters: Any) -> str:
-    """Paths on the level sets on the left, D against the step on the right; returns the read-out."""
-    picture = compute(**parameters)
-    # Axes at fixed places: to find places, constrained layout would draw everything twice.
-    figure.set_layout_engine("none")
-    left, right = figure.add_axes((0.07, 0.14, 0.38, 0.77)), figure.add_axes((0.54, 0.14, 0.445, 0.77))
-    _plane(left, picture)
-    _decay(right, picture)
-    ends = ", ".join(f"{name} {_number(path[-1, 1] ** 2)}" for name, path in picture.paths.items())
-    return (
-        f"y*^2 = {picture.level:.3g}; predicted rate of SAM {picture.rate:.3g} per step, half-life "
-        f"{picture.half_life:.3g} steps; y^2 at the end: {ends}"
-    )
+    """The panels on a figure of one's own; returns the read-out."""
+    return Panels(figure).update(**parameters)
 
 
 def _number(value: float) -> str:
     return f"{value:.3g}" if math.isfinite(value) else "diverged"
-
-
-def _plane(ax: Axes, picture: Picture) -> None:
-    top = 1.12 * math.sqrt(picture.imbalance + 0.09)
-    width = max(1.0, min(top, 1.15 * max(_largest_x(path) for path in picture.paths.values())))
-    x, y = np.linspace(-width, width, 61), np.linspace(-0.08 * top, top, 61)
-    values = ProductLoss(picture.loss).outer(torch.as_tensor(np.outer(y, x))).numpy()  # type: ignore[arg-type]
-    ax.contourf(x, y, values, levels=9, cmap="Greys", alpha=0.35)
-    ax.axvline(0, color=GUIDE, linewidth=0.8)
-    ax.axhline(0, color=GUIDE, linewidth=0.8)
-    if picture.level < top**2:
-        ax.axhline(math.sqrt(picture.level), color=GUIDE, linestyle="--", linewidth=1.2)
-        ax.annotate("$y^*$", (-0.97 * width, math.sqrt(picture.level)), xytext=(0, 3), textcoords="offset points")
-    for colour, (name, path) in zip(PALETTE, picture.paths.items(), strict=False):
-        kept = path[np.isfinite(path).all(1)]
-        ax.plot(*kept[_thinned(len(kept))].T, color=colour, linewidth=1.0, label=name)
-        ax.plot(*kept[-1], "o", color=colour, markeredgecolor="white", markersize=8, zorder=5)
-    ax.plot(*picture.paths["SAM"][0], "o", color="white", markeredgecolor="black", markersize=7, zorder=4)
-    ax.set(xlim=(-width, width), ylim=(y[0], top), xlabel="$x$", ylabel="$y$", title="paths on the level sets")
-    ax.locator_params(nbins=5)
-    ax.grid(False)
-
-
-def _decay(ax: Axes, picture: Picture) -> None:
-    steps = len(picture.paths["SAM"]) - 1
-    for colour, (name, imbalance) in zip(PALETTE, picture.imbalances.items(), strict=False):
-        shown = _thinned(steps + 1)
-        ax.plot(shown, np.abs(imbalance[shown]), color=colour, label=name)
-    if picture.rate > 0:
-        ends = np.array([0.0, min(steps, math.log(picture.imbalance / 1e-4) / picture.rate)])
-        predicted = picture.imbalance * np.exp(-picture.rate * ends)
-        ax.plot(ends, predicted, color=GUIDE, linestyle=":", linewidth=1.6, label=r"rate $2\eta\rho^2$")
-    if picture.level < picture.imbalance:
-        ax.axhline(picture.level, color=GUIDE, linestyle="--", linewidth=1.2, label="$y^{*2}$")
-    ax.set_yscale("log")
-    ax.minorticks_off()
-    ax.locator_params("x", nbins=5)
-    ax.set(ylim=(1e-4, 3 * picture.imbalance), xlabel="step", ylabel="$D = y^2 - x^2$", title="imbalance")
-    ax.legend(loc="lower left", framealpha=0.8)
-
-
-def _largest_x(path: Float[np.ndarray, "step parameter"]) -> float:
-    return float(np.nanmax(np.abs(path[:, 0])))
 
 
 def _thinned(count: int) -> Sequence[int]:
@@ -138,4 +176,4 @@ def explorer(**initial: Any) -> Explorer:
         Control("loss", "loss", start["loss"], kind="choice", choices=("sqrt", "logcosh"), meaning="outer loss l"),
         Control("steps", "steps", start["steps"], 200, 5000, 100, kind="int", meaning="steps of each run"),
     ]
-    return Explorer("Drift along the minima of l(xy)", controls, draw)
+    return Explorer("Drift along the minima of l(xy)", controls, Panels)

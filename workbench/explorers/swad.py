@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from matplotlib.figure import Figure
 from workbench.data.domains import ANGLES
 from workbench.dynamics.weight_averages import Trajectory, combined, metrics_of, trajectory, valley
 from workbench.explorers.frame import Control, Explorer
+from workbench.explorers.scene import round_up, set_limits
 from workbench.figures import PALETTE
 from workbench.figures.style import GUIDE, SHADE
 from workbench.optimizers.adam import adam
@@ -85,37 +87,58 @@ def compute(
     )  # fmt: skip
 
 
+class Panels:
+    """Validation loss with window and threshold on the left, target accuracy on the right."""
+
+    def __init__(self, figure: Figure) -> None:
+        figure.set_layout_engine("none")
+        left, right = figure.add_axes((0.085, 0.14, 0.39, 0.77)), figure.add_axes((0.565, 0.14, 0.42, 0.77))
+        self._left, self._right = left, right
+        self._windows = [ax.axvspan(0, 1, color=SHADE, alpha=0.15, linewidth=0, label="window") for ax in (left, right)]
+        (self._losses,) = left.plot([], [], color=PALETTE[0], label="validation loss")
+        self._threshold = left.axhline(0, color=GUIDE, linestyle="--", linewidth=1.2, label="threshold")
+        left.set(ylabel="loss on the sources", title="the window", xlabel="step")
+        (self._accuracies,) = right.plot([], [], color=PALETTE[1], linewidth=1.2, label="checkpoints")
+        (self._chosen,) = right.plot(
+            [], [], "D", color=PALETTE[0], markeredgecolor="white", markersize=8, label="chosen by validation"
+        )
+        (self._averaged,) = right.plot([], [], color=SHADE, linewidth=2.6, label="SWAD")
+        right.set(ylabel="target accuracy [%]", title="the domain left out", xlabel="step")
+        for ax in (left, right):
+            ax.legend(loc="lower right", framealpha=1, fancybox=False)
+        self.moving = (
+            *self._windows, self._threshold, self._losses, self._accuracies, self._averaged, self._chosen,
+        )  # fmt: skip
+
+    def update(self, **parameters: Any) -> str:
+        picture = compute(**parameters)
+        steps, accuracies, chosen = picture.steps, picture.accuracies, picture.chosen
+        first, last = (float(steps[index]) for index in picture.window)
+        highest = max(1.15 * picture.threshold if picture.converged else 0.0, 1.6 * float(picture.losses.min()))
+        ends = (0.0, round_up(float(steps[-1])))
+        set_limits(self._left, x=ends, y=(0, round_up(highest)))
+        set_limits(
+            self._right, x=ends, y=(10 * math.floor(accuracies.min() / 10), 10 * math.ceil(accuracies.max() / 10))
+        )
+        for window in self._windows:
+            window.set(x=first, width=last - first)
+        self._losses.set_data(steps, picture.losses)
+        self._threshold.set_ydata([picture.threshold] * 2)
+        self._threshold.set_visible(picture.converged)
+        self._accuracies.set_data(steps, accuracies)
+        self._chosen.set_data([steps[chosen]], [accuracies[chosen]])
+        self._averaged.set_data([first, last], [picture.averaged] * 2)
+        state = "closed" if picture.closed else "still open at the end" if picture.converged else "never converged"
+        return (
+            f"window: evaluations {picture.window[0]} to {picture.window[1]} of {len(steps) - 1} ({state}); target "
+            f"accuracy: SWAD {picture.averaged:.1f} %, chosen checkpoint {accuracies[chosen]:.1f} %, "
+            f"last {accuracies[-1]:.1f} %"
+        )
+
+
 def draw(figure: Figure, **parameters: Any) -> str:
-    """Validation loss with window and threshold on the left, target accuracy on the right; returns the read-out."""
-    picture = compute(**parameters)
-    # Axes at fixed places: to find places, constrained layout would draw everything twice.
-    figure.set_layout_engine("none")
-    left, right = figure.add_axes((0.075, 0.14, 0.4, 0.77)), figure.add_axes((0.565, 0.14, 0.42, 0.77))
-    first, last = (picture.steps[index] for index in picture.window)
-    for ax in (left, right):
-        ax.axvspan(first, last, color=SHADE, alpha=0.15, linewidth=0, label="window")
-        ax.set_xlabel("step")
-    left.plot(picture.steps, picture.losses, color=PALETTE[0], label="validation loss")
-    if picture.converged:
-        left.axhline(picture.threshold, color=GUIDE, linestyle="--", linewidth=1.2, label="threshold")
-    left.set(ylabel="loss on the sources", title="the window")
-    top = max(1.35 * picture.threshold, 1.5 * float(picture.losses.min())) if picture.converged else None
-    left.set_ylim(0, top)
-    left.legend(loc="lower right")
-    right.plot(picture.steps, picture.accuracies, color=PALETTE[1], linewidth=1.2, label="checkpoints")
-    right.plot(
-        picture.steps[picture.chosen], picture.accuracies[picture.chosen], "D", color=PALETTE[0],
-        markeredgecolor="white", markersize=8, label="chosen by validation",
-    )  # fmt: skip
-    right.plot([first, last], [picture.averaged] * 2, color=SHADE, linewidth=2.6, label="SWAD")
-    right.set(ylabel="target accuracy [%]", title="the domain left out")
-    right.legend(loc="lower right")
-    state = "closed" if picture.closed else "still open at the end" if picture.converged else "never converged"
-    return (
-        f"window: evaluations {picture.window[0]} to {picture.window[1]} of {len(picture.steps) - 1} ({state}); target "
-        f"accuracy: SWAD {picture.averaged:.1f} %, chosen checkpoint {picture.accuracies[picture.chosen]:.1f} %, "
-        f"last {picture.accuracies[-1]:.1f} %"
-    )
+    """The panels on a figure of one's own; returns the read-out."""
+    return Panels(figure).update(**parameters)
 
 
 def explorer(**initial: Any) -> Explorer:
@@ -129,4 +152,4 @@ def explorer(**initial: Any) -> Explorer:
         Control("n_tolerance", "N_e", start["n_tolerance"], 1, 12, 1, kind="int", meaning="evaluations until overfit"),
         Control("tolerance", "r", start["tolerance"], 1.02, 2.0, 0.02, meaning="threshold over the converged loss"),
     ]
-    return Explorer("What SWAD averages", controls, draw)
+    return Explorer("What SWAD averages", controls, Panels)

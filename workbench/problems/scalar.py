@@ -21,7 +21,7 @@ class ScalarFactorisation(Problem[Tensor]):
     """f(u, v) = 1/2 (u v - 1)^2, parameters (u, v).
 
     The minima are the hyperbola u v = 1, with Hessian eigenvalues 0 and u^2 + v^2 >= 2; the origin is a strict saddle with
-    eigenvalues -1 and 1. Starts are uniform on [-spread, spread]^2.
+    eigenvalues -1 and 1. Starts are uniform on [-spread, spread]^2. Many runs may be given side by side, as columns.
     """
 
     spread: float | Tensor = 3.0
@@ -33,21 +33,21 @@ class ScalarFactorisation(Problem[Tensor]):
     def initial(self, seed: Seed) -> Float[Tensor, " parameter"]:
         return self.spread * draws.uniform(seed, (2,), low=-1.0, high=1.0, stream="initial")
 
-    def loss(self, parameters: Float[Tensor, " parameter"]) -> Float[Tensor, ""]:
+    def loss(self, parameters: Float[Tensor, "parameter *run"]) -> Float[Tensor, "*run"]:
         return 0.5 * (parameters[0] * parameters[1] - 1.0) ** 2
 
     def gradient(
-        self, parameters: Float[Tensor, " parameter"], batch: Batch | None = None
-    ) -> Float[Tensor, " parameter"]:
+        self, parameters: Float[Tensor, "parameter *run"], batch: Batch | None = None
+    ) -> Float[Tensor, "parameter *run"]:
         return (parameters[0] * parameters[1] - 1.0) * parameters.flip(0)
 
-    def hessian(self, parameters: Float[Tensor, " parameter"]) -> Float[Tensor, "parameter parameter"]:
+    def hessian(self, parameters: Float[Tensor, "parameter *run"]) -> Float[Tensor, "parameter parameter *run"]:
         """[[v^2, 2uv - 1], [2uv - 1, u^2]]."""
         u, v = parameters.unbind(0)
         mixed = 2 * u * v - 1
         return torch.stack([torch.stack([v * v, mixed]), torch.stack([mixed, u * u])])
 
-    def sharpness(self, parameters: Float[Tensor, " parameter"]) -> Float[Tensor, ""]:
+    def sharpness(self, parameters: Float[Tensor, "parameter *run"]) -> Float[Tensor, "*run"]:
         """Largest Hessian eigenvalue."""
         u, v = parameters.unbind(0)
         return 0.5 * (u * u + v * v + torch.hypot(u * u - v * v, 2 * (2 * u * v - 1)))
@@ -84,7 +84,7 @@ class TwoBasins(Problem[Tensor]):
     def initial(self, seed: Seed) -> Float[Tensor, ""]:
         return draws.uniform(seed, (), low=self.low, high=self.high, stream="initial")
 
-    def loss(self, parameters: Float[Tensor, ""]) -> Float[Tensor, ""]:
+    def loss(self, parameters: Float[Tensor, "*run"]) -> Float[Tensor, "*run"]:
         x = parameters
         return self.k * x * x * (x * x / 4 + (self.w - 1) * x / 3 - self.w / 2)
 
