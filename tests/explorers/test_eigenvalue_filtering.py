@@ -2,15 +2,32 @@
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
 
+from workbench.dynamics.update_map import resting, update_map
 from workbench.explorers import eigenvalue_filtering as explorer
+from workbench.optimizers import by_name
+from workbench.problems import ScalarFactorisation
 
 
 def test_band_and_curve_of_usam():
     picture = explorer.compute("usam", "none", 0.5, 0.5)
     assert picture.band == [(-4.0, -2.0), (0.0, 2.0)]
     np.testing.assert_allclose(picture.ratios, 0.25 * picture.eigenvalues * (1 + 0.5 * picture.eigenvalues))
+
+
+@pytest.mark.parametrize("name", ["hessian_usam+nesterov", "grad_penalty+heavy_ball", "usam_two_step"])
+def test_runs_side_by_side_are_each_run_alone(name):
+    kind, _, momentum = name.partition("+")
+    picture = explorer.compute(kind, momentum or "none", 0.1, 0.05, 0.5)
+    rule = by_name(name, 0.1, rho=0.05, beta=0.5)
+    step = update_map(ScalarFactorisation(), rule)
+    for run in np.flatnonzero(picture.settled)[:2]:
+        state = resting(rule, torch.as_tensor(picture.starts[:, run]))
+        for _ in range(400):
+            state = step(*state)
+        np.testing.assert_allclose(picture.ends[:, run], state[0], rtol=1e-8, atol=1e-12)
 
 
 def test_every_limit_lies_in_the_band():
