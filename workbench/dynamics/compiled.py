@@ -9,8 +9,8 @@ from __future__ import annotations
 import functools
 import logging
 import shutil
-from collections.abc import Callable, Hashable
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,6 +19,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 log = logging.getLogger("workbench")
 
 Function = Callable[..., tuple[Tensor, ...]]
+Prepare = Callable[[Function, Hashable, Sequence[Tensor], Sequence[Tensor]], Function]
+"""Makes a block of (function, key, its fixed tensors, the others of the first call) a function of the others."""
 _cache: dict[Hashable, tuple[Function, Function]] = {}
 """Compiled and original function; the original keeps alive what the key knows by identity."""
 
@@ -32,39 +34,92 @@ def compiler_found() -> bool:
     return found
 
 
+class _Sizes(NamedTuple):
+    """How a flat list of tensors divides into fixed ones, carried ones and inputs, and how often to call."""
+
+    fixed: int
+    carry: int
+    blocks: int
+
+    def split(self, things: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
+        end = self.fixed + self.carry
+        return list(things[: self.fixed]), list(things[self.fixed : end]), list(things[end:])
+
+
 class _Advance(torch.autograd.Function):
     generate_vmap_rule = False
 
     @staticmethod
-    def forward(function: Function, key: Hashable, *tensors: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
-        return _call(function, (key, "single"), tensors)
+    def forward(  # type: ignore[override]
+        function: Function, prepare: Prepare, key: Hashable, sizes: _Sizes, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        return _repeat(function, prepare, key, sizes, tensors)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         ctx.mark_non_differentiable(*output)
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:
-        function, key, *tensors = arguments
-        dims = in_dims[2:]
+    def vmap(  # type: ignore[override]
+        info: Any, in_dims: Any, function: Function, prepare: Prepare, key: Hashable, sizes: _Sizes, *tensors: Tensor
+    ) -> Any:
+        dims, runs = in_dims[4:], info.batch_size
+        fixed, carry, inputs = sizes.split(tensors)
+        fixed_dims, carry_dims, input_dims = sizes.split(dims)
+        # The carry differs between runs after the first block, so it does from the start: one compilation, not two.
+        carry = [
+            leaf.expand(runs, *leaf.shape) if dim is None else leaf.movedim(dim, 0)
+            for leaf, dim in zip(carry, carry_dims, strict=True)
+        ]
+        # Blocks stay in front, so that a block's share of the inputs is a slice.
+        inputs = [leaf if dim is None else leaf.movedim(dim, 1) for leaf, dim in zip(inputs, input_dims, strict=True)]
+        inner = (*fixed_dims, *([0] * len(carry)), *(None if dim is None else 0 for dim in input_dims))
         # Once more through apply: sweeps nest vmaps, and only the outermost one sees plain tensors.
-        outputs = _Advance.apply(torch.func.vmap(function, dims), (key, dims), *tensors)
+        outer = torch.func.vmap(function, inner)
+        outputs = _Advance.apply(outer, prepare, (key, inner), sizes, *fixed, *carry, *inputs)
         return outputs, tuple(0 for _ in outputs)
 
 
-def advance(function: Function, key: Hashable, *tensors: Tensor) -> tuple[Tensor, ...]:
-    """`function(*tensors)`, compiled. `key` stands for everything the function depends on besides its arguments."""
-    return _Advance.apply(function, key, *tensors)
-
-
-def _call(function: Function, key: Hashable, tensors: Any) -> tuple[Tensor, ...]:
-    # Compiled code is made for one memory layout.
-    tensors = tuple(tensor.contiguous() for tensor in tensors)
-    full_key = (key, tuple((tuple(tensor.shape), tensor.dtype, tensor.device) for tensor in tensors))
+def compiled(function: Function, key: Hashable, fixed: Sequence[Tensor], others: Sequence[Tensor]) -> Function:
+    """The block compiled, once for all runs of the same `key` and shapes."""
+    arguments = [*fixed, *others]
+    full_key = (key, tuple((tuple(leaf.shape), leaf.dtype, leaf.device) for leaf in arguments))
     if full_key not in _cache:
-        _cache[full_key] = (_compile(function, tensors), function)
+        _cache[full_key] = (_compile(function, arguments), function)
+    return functools.partial(_cache[full_key][0], *fixed)
+
+
+def advance(
+    function: Function,
+    key: Hashable,
+    fixed: Sequence[Tensor],
+    carry: Sequence[Tensor],
+    inputs: Sequence[Tensor],
+    blocks: int,
+    prepare: Prepare = compiled,
+) -> tuple[Tensor, ...]:
+    """`carry = function(*fixed, *carry, *(leaf[k] for leaf in inputs))` for k = 0, ..., blocks - 1, with a function that
+    `prepare` has made faster.
+
+    `key` stands for everything the function depends on besides its arguments. Leaves of `inputs` have `blocks` entries.
+    """
+    sizes = _Sizes(len(fixed), len(carry), blocks)
+    return _Advance.apply(function, prepare, (key, "single"), sizes, *fixed, *carry, *inputs)
+
+
+def _repeat(
+    function: Function, prepare: Prepare, key: Hashable, sizes: _Sizes, tensors: Sequence[Tensor]
+) -> tuple[Tensor, ...]:
+    # Prepared code is made for one memory layout.
+    fixed, carry, inputs = ([leaf.detach().contiguous() for leaf in part] for part in sizes.split(tensors))
+    block: Function | None = None
     with torch.no_grad():
-        return tuple(_cache[full_key][0](*tensors))
+        for k in range(sizes.blocks):
+            others = [*carry, *(leaf[k] for leaf in inputs)]
+            if block is None:
+                block = prepare(function, key, fixed, others)
+            carry = [leaf.contiguous() for leaf in block(*others)]
+    return tuple(carry)
 
 
 def _compile(function: Function, tensors: Any) -> Function:

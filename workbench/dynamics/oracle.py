@@ -10,20 +10,24 @@ from torch import Tensor
 
 from workbench import draws
 from workbench.draws import Seed
+from workbench.dynamics.traced import NotTraceable
 from workbench.parameters import Parameters, inner, ravel, unravel
 from workbench.problems.base import Batch, Problem
 
 
 @dataclass(frozen=True)
 class StepOracle:
-    """The problem's gradients for the minibatch of one step; `batch=None` means all samples."""
+    """The problem's gradients for the minibatch of one step; `batch=None` means all samples.
+
+    `step=None` stands for every step, while one is traced for all: then there are no random directions.
+    """
 
     problem: Problem
     count: Int[Tensor, ""]
     batch: Batch | None = None
     previous: Batch | None = None
     seed: Seed = 0
-    step: int = 0
+    step: int | None = 0
 
     def gradient(self, parameters: Parameters) -> Parameters:
         return self.problem.gradient(parameters, self.batch)
@@ -38,6 +42,8 @@ class StepOracle:
         return torch.func.grad(lambda point: inner(self.gradient(point), vector))(parameters)
 
     def random_direction(self, parameters: Parameters) -> Parameters:
+        if self.step is None:
+            raise NotTraceable("random directions are drawn on the host, step by step")
         like = ravel(parameters)
         entries = draws.normal(self.seed, tuple(like.shape), stream="ascent", counter=self.step, dtype=like.dtype)
         return unravel(entries, parameters)

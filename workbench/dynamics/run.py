@@ -20,7 +20,7 @@ from workbench.draws import Seed
 from workbench.dynamics.labelled import Labelled, label
 from workbench.dynamics.minibatches import Minibatches, Sampling
 from workbench.dynamics.progress import bar
-from workbench.dynamics.stepping import Carry, Stepper, wanted_compiled
+from workbench.dynamics.stepping import Carry, Stepper, wanted_compiled, wanted_traced
 from workbench.optimizers.averaging import Average, AveragedRule
 from workbench.optimizers.rule import UpdateRule
 from workbench.parameters import Parameters, concrete, count, largest, leaves, tree_map
@@ -125,8 +125,9 @@ def run(
         quantity at the average of that name. Taken at step 0, at the end, and `every` so many steps, or `at` the steps
         listed, or "log" (about ten a decade). Default: every epoch, or 100 evenly spaced steps.
     integrate: functions of the parameters before each step, summed times the step size.
-    compile: compile blocks of steps with `torch.compile`'s inductor; None for long runs only (see `stepping.LONG`). The
-        results agree with the uncompiled ones to rounding. A compiled run cannot be differentiated through.
+    compile: compile blocks of steps with `torch.compile`'s inductor; None for long runs only (see `stepping.LONG`), while
+        shorter ones are traced, so that a step runs without looking at the Python code again; False takes every step as
+        written. The results agree to rounding. A compiled run cannot be differentiated through.
     Raises ValueError before the first step when an argument is out of range or the initial loss is not finite.
     """
     stages, total, batches = _plan(problem, rule, seed, steps, epochs, batch_size, sampling)
@@ -152,9 +153,8 @@ def run(
     step = 0
     for stage_rule, stage_steps in stages:
         carry = carry._replace(state=stage_rule.init(carry.parameters))
-        stepper = Stepper(
-            problem, stage_rule, integrate, blowup, batches, seed, wanted_compiled(compile, stage_rule, total)
-        )
+        compiled, traced = wanted_compiled(compile, stage_rule, total), wanted_traced(compile, stage_rule, total)
+        stepper = Stepper(problem, stage_rule, integrate, blowup, batches, seed, compiled, traced)
         end = step + stage_steps
         while step < end:
             following = bisect.bisect_right(recorder.steps, step)
