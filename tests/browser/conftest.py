@@ -40,15 +40,40 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
+EXPLORERS = sorted(
+    path.stem
+    for path in (ROOT / "workbench" / "explorers").glob("*.py")
+    if "def explorer(" in path.read_text(encoding="utf-8")
+)
+EVERY_EXPLORER = f"""\
+import importlib
+
+for name in {EXPLORERS}:
+    display(importlib.import_module(f"workbench.explorers.{{name}}").explorer())"""
+
+
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory) -> Path:
-    """A repository with the start page and one scaffolded paper."""
+    """A repository with the start page, one scaffolded paper, a copy of it to edit, and a notebook of all explorers."""
+    import nbformat
+
     from workbench import scaffold
 
     root = tmp_path_factory.mktemp("repository")
     scaffold.scaffold_paper(root, "first-paper", "The first paper")
+    (root / "scratch").mkdir()
+    shutil.copy(root / "notebooks" / "first-paper.ipynb", root / "scratch" / "impossible.ipynb")
     shutil.copy(ROOT / "notebooks" / "00_start_here.ipynb", root / "notebooks")
+    every = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(EVERY_EXPLORER)])
+    every.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(every, root / "scratch" / "explorers.ipynb")
     return root
+
+
+@pytest.fixture(scope="session")
+def explorer_names() -> list[str]:
+    """The explorers, in the order of their notebook."""
+    return EXPLORERS
 
 
 @pytest.fixture(scope="session")

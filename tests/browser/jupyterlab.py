@@ -44,17 +44,17 @@ class Lab:
             }"""
         )
 
-    def explorer(self) -> Any:
-        """The explorer of the open notebook, scrolled into view."""
-        found = self.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .workbench-explorer").first
+    def explorer(self, index: int = 0) -> Any:
+        """An explorer of the open notebook, scrolled into view."""
+        found = self.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .workbench-explorer").nth(index)
         found.wait_for()
         found.scroll_into_view_if_needed()
         found.locator("img").wait_for()
         return found
 
-    def picture(self) -> str:
-        """The pixels of the explorer's picture, as the browser decoded them."""
-        image = self.explorer().locator("img")
+    def picture(self, index: int = 0) -> str:
+        """The pixels of an explorer's picture, as the browser decoded them."""
+        image = self.explorer(index).locator("img")
         return image.evaluate(
             """async image => {
                 await image.decode();
@@ -65,10 +65,10 @@ class Lab:
             }"""
         )
 
-    def wait_for_picture(self, wanted: Callable[[str], bool], seconds: float = 30) -> None:
-        """Wait until the explorer's pixels are as wanted."""
+    def wait_for_picture(self, wanted: Callable[[str], bool], index: int = 0, seconds: float = 30) -> None:
+        """Wait until an explorer's pixels are as wanted."""
         for _ in range(int(seconds / 0.1)):
-            if wanted(self.picture()):
+            if wanted(self.picture(index)):
                 return
             self.page.wait_for_timeout(100)
         raise AssertionError(f"the picture was not as wanted within {seconds:g} s")

@@ -129,3 +129,38 @@ def test_an_impossible_value_is_answered_in_words(context, server):
     )
     assert lab.complaints == []
     lab.close()
+
+
+def test_every_explorer_moves_by_keyboard(context, server, explorer_names):
+    lab = Lab(context, server)
+    lab.open("/lab/tree/scratch/explorers.ipynb")
+    lab.run_all()
+    for index, name in enumerate(explorer_names):
+        before = lab.picture(index)
+        lab.explorer(index).locator(".noUi-handle").first.focus()
+        for _ in range(4):
+            lab.page.keyboard.press("ArrowRight")
+        lab.wait_for_picture(lambda pixels, before=before: pixels != before, index)
+        assert "no picture" not in lab.explorer(index).inner_text(), name
+        shoot(lab, f"explorer-{name}")
+    assert lab.complaints == []
+    lab.close()
+
+
+def test_an_impossible_parameter_is_answered_in_words(context, server):
+    lab = Lab(context, server)
+    lab.open("/lab/tree/scratch/impossible.ipynb")
+    cell = lab.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-CodeCell", has_text="step_size: float").first
+    cell.locator(".cm-content").click()
+    lab.page.keyboard.press("Control+A")
+    lab.page.keyboard.insert_text("step_size: float = -1.0\nn_steps: int = 0\nn_seeds: int = 10")
+    for _ in range(2):
+        lab.page.keyboard.press("Shift+Enter")
+    answer = lab.page.locator(".jp-OutputArea-output", has_text="parameters refused").first
+    answer.wait_for()
+    words = answer.inner_text()
+    assert "step_size: -1.0 is too small; allowed: float, > 0 and <= 2" in words
+    assert "n_steps: 0 is too small; allowed: int, >= 1. steps of every run" in words
+    shoot(lab, "impossible-parameter")
+    assert lab.complaints == []
+    lab.close()
