@@ -28,6 +28,10 @@ autodoc_typehints = "signature"
 default_role = "code"
 maximum_signature_line_length = 90
 
+# Types of other libraries have no page here, and looking theirs up would need the network; everything else must resolve.
+nitpicky = True
+nitpick_ignore_regex = [("py:class", ".*")]
+
 html_theme = "pydata_sphinx_theme"
 html_title = "workbench"
 html_theme_options = {
