@@ -97,18 +97,30 @@ def test_the_released_weights_are_those_of_the_queues(curve, rule):
     torch.testing.assert_close(found.weights, tensor(released_queue(curve, *rule)))
 
 
-@given(losses, rules)
-def test_deciding_on_the_way_gives_the_window_mean(curve, rule):
-    segments = torch.arange(3 * len(curve), dtype=torch.float64).reshape(-1, 3).sin()
+def on_the_way(curve, rule):
+    """The average of SWAD over a run of three steps per segment, and whether it closed."""
     swad = SWAD(*rule)
     state = swad.init(torch.zeros(3, dtype=torch.float64))
-    for loss, segment in zip(curve, segments, strict=True):
+    for loss, segment in zip(curve, segments(len(curve)), strict=True):
         for offset in (-0.25, 0.0, 0.25):
             state = swad.update(segment + offset, state)
         state = swad.observe(loss, state)
-    found = loss_valley(tensor(curve), *rule)
-    torch.testing.assert_close(swad.value(state), found.weights @ segments)
-    assert bool(state.closed) == bool(found.closed)
+    return swad.value(state), state.closed
+
+
+def segments(total):
+    return torch.arange(3 * total, dtype=torch.float64).reshape(total, 3).sin()
+
+
+@given(losses, rules)
+def test_deciding_on_the_way_gives_the_window_mean(curve, rule):
+    backwards = curve[::-1]
+    together = torch.func.vmap(lambda both: on_the_way(both.unbind(), rule))(tensor([curve, backwards]))
+    for index, one in enumerate((curve, backwards)):
+        found = loss_valley(tensor(one), *rule)
+        for average, closed in (on_the_way(one, rule), (together[0][index], together[1][index])):
+            torch.testing.assert_close(average, found.weights @ segments(len(one)))
+            assert bool(closed) == bool(found.closed)
 
 
 def test_vmapped_curves_are_the_single_ones():

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch._C._functorch import is_batchedtensor
 
 from workbench.optimizers.rule import refuse_outside
 from workbench.parameters import Parameters, leaves, tree_map
@@ -189,6 +190,12 @@ class SWAD:
         """Close the segment with the validation loss of the present iterate."""
         loss = torch.as_tensor(validation_loss).detach().to("cpu", torch.float64)
         segment = tree_map(lambda x: x.cpu(), state.segment)
+        state = state._replace(count=torch.zeros_like(state.count))
+        if not (is_batchedtensor(state.closed) or is_batchedtensor(state.converged)):
+            if state.closed:
+                return state
+            return self._follow(loss, segment, state) if state.converged else self._search(loss, segment, state)
+        # Under vmap one run may have converged and another not.
         searching, following = self._search(loss, segment, state), self._follow(loss, segment, state)
 
         def choose(name: str) -> Any:
@@ -198,7 +205,7 @@ class SWAD:
             return tree_map(one, getattr(state, name), getattr(following, name), getattr(searching, name))
 
         decided = {name: choose(name) for name in ("sums", "losses", "held", "threshold", "converged", "closed")}
-        return state._replace(count=torch.zeros_like(state.count), **decided)
+        return state._replace(**decided)
 
     def value(self, state: SWADState) -> Parameters:
         """The average; without convergence the mean of the last segment."""
