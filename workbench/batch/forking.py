@@ -16,11 +16,11 @@ from workbench.batch import kernel
 
 # Of this package only what carries jobs: a module that computes would outlive an edit made while a batch runs.
 PRELOAD = (
-    "numpy", "torch", "torch.func", "torch._dynamo", "torch._decomp.decompositions_for_jvp",
-    "scipy.stats", "scipy.optimize", "scipy.linalg", "pandas", "xarray", "netCDF4",
-    "matplotlib.pyplot", "seaborn", "sklearn.datasets", "pydantic", "tqdm.auto", "ipywidgets", "jaxtyping", "psutil",
-    "filelock", "pooch", "dask.distributed", "ipykernel.kernelapp", "ipykernel.ipkernel", "papermill.clientwrap",
-    "workbench.batch.execute", "workbench.batch.client", "workbench.batch.warm",
+    "numpy", "torch", "torch.func", "torch._dynamo", "torch._decomp.decompositions_for_jvp", "scipy.stats",
+    "scipy.optimize", "scipy.linalg", "pandas", "xarray", "netCDF4", "matplotlib.pyplot",
+    "matplotlib.backends.backend_agg", "seaborn", "sklearn.datasets", "pydantic.main", "tqdm.auto", "ipywidgets",
+    "jaxtyping", "psutil", "filelock", "pooch", "dask.distributed", "ipykernel.kernelapp", "ipykernel.ipkernel",
+    "papermill.clientwrap", "workbench.batch.execute", "workbench.batch.client", "workbench.batch.warm",
 )  # fmt: skip
 _starting = threading.Lock()
 
