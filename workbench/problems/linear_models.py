@@ -16,6 +16,9 @@ from workbench.problems.base import Batch, Problem
 from workbench.problems.checks import require_count, require_nonnegative, require_positive
 
 
+PerSample = Float[Tensor, " sample"]
+
+
 class Samples(Protocol):
     """What `workbench.data.load` returns, as far as it is needed here."""
 
@@ -24,15 +27,19 @@ class Samples(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class LeastSquares(Problem[Tensor]):
-    """1/(2n) |X w - t|^2 + l2/2 |w|^2; starts are standard normal. With n < d and l2 = 0 the minima form a plane."""
+class _LinearModel(Problem[Tensor]):
+    """mean f(x.w, t) + l2/2 |w|^2, for losses f of a prediction and its target; starts are standard normal."""
 
     inputs: Float[Tensor, "sample feature"]
     targets: Float[Tensor, " sample"]
-    l2: float = 0.0
+    l2: float
 
-    def __post_init__(self) -> None:
-        require_nonnegative("l2", self.l2)
+    def _losses(self, predictions: PerSample, targets: PerSample) -> PerSample:
+        raise NotImplementedError
+
+    def _slopes(self, predictions: PerSample, targets: PerSample) -> PerSample:
+        """Derivatives of `_losses` with respect to the predictions."""
+        raise NotImplementedError
 
     @property
     def data(self) -> Batch:
@@ -45,12 +52,37 @@ class LeastSquares(Problem[Tensor]):
         return self.batch_loss(parameters, (sample[0][None], sample[1][None]))
 
     def batch_loss(self, parameters: Float[Tensor, " feature"], batch: Batch) -> Float[Tensor, ""]:
-        residual = batch[0] @ parameters - batch[1]
-        return 0.5 * (residual * residual).mean() + 0.5 * self.l2 * (parameters * parameters).sum()
+        penalty = 0.5 * self.l2 * (parameters * parameters).sum()
+        return self._losses(batch[0] @ parameters, batch[1]).mean() + penalty
 
     def gradient(self, parameters: Float[Tensor, " feature"], batch: Batch | None = None) -> Float[Tensor, " feature"]:
         inputs, targets = self.data if batch is None else batch
-        return inputs.mT @ (inputs @ parameters - targets) / inputs.shape[0] + self.l2 * parameters
+        return inputs.mT @ self._slopes(inputs @ parameters, targets) / inputs.shape[0] + self.l2 * parameters
+
+    @property
+    def minimiser(self) -> Float[Tensor, " feature"]:
+        raise NotImplementedError
+
+    @property
+    def minimum(self) -> Float[Tensor, ""]:
+        """The smallest loss."""
+        return self.loss(self.minimiser)
+
+
+@dataclass(frozen=True, eq=False)
+class LeastSquares(_LinearModel):
+    """1/(2n) |X w - t|^2 + l2/2 |w|^2; starts are standard normal. With n < d and l2 = 0 the minima form a plane."""
+
+    l2: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_nonnegative("l2", self.l2)
+
+    def _losses(self, predictions: PerSample, targets: PerSample) -> PerSample:
+        return 0.5 * (predictions - targets) ** 2
+
+    def _slopes(self, predictions: PerSample, targets: PerSample) -> PerSample:
+        return predictions - targets
 
     def hessian(self, parameters: Float[Tensor, " feature"] | None = None) -> Float[Tensor, "feature feature"]:
         """X^T X/n + l2 I, the same everywhere."""
@@ -83,41 +115,21 @@ class LeastSquares(Problem[Tensor]):
             return torch.linalg.solve(self.hessian(), self.inputs.mT @ self.targets / self.n_samples)
         return torch.linalg.pinv(self.inputs) @ self.targets
 
-    @property
-    def minimum(self) -> Float[Tensor, ""]:
-        """The smallest loss."""
-        return self.loss(self.minimiser)
-
 
 @dataclass(frozen=True, eq=False)
-class LogisticRegression(Problem[Tensor]):
+class LogisticRegression(_LinearModel):
     """mean log(1 + exp(-t x.w)) + l2/2 |w|^2 with targets t = +-1; starts are standard normal."""
 
-    inputs: Float[Tensor, "sample feature"]
-    targets: Float[Tensor, " sample"]
     l2: float = 0.01
 
     def __post_init__(self) -> None:
         require_positive("l2", self.l2)
 
-    @property
-    def data(self) -> Batch:
-        return self.inputs, self.targets
+    def _losses(self, predictions: PerSample, targets: PerSample) -> PerSample:
+        return functional.softplus(-targets * predictions)
 
-    def initial(self, seed: Seed) -> Float[Tensor, " feature"]:
-        return draws.normal(seed, (self.inputs.shape[1],), stream="initial", dtype=self.inputs.dtype)
-
-    def sample_loss(self, parameters: Float[Tensor, " feature"], *sample: Tensor) -> Float[Tensor, ""]:
-        return self.batch_loss(parameters, (sample[0][None], sample[1][None]))
-
-    def batch_loss(self, parameters: Float[Tensor, " feature"], batch: Batch) -> Float[Tensor, ""]:
-        margins = batch[1] * (batch[0] @ parameters)
-        return functional.softplus(-margins).mean() + 0.5 * self.l2 * (parameters * parameters).sum()
-
-    def gradient(self, parameters: Float[Tensor, " feature"], batch: Batch | None = None) -> Float[Tensor, " feature"]:
-        inputs, targets = self.data if batch is None else batch
-        pull = -targets * torch.sigmoid(-targets * (inputs @ parameters))
-        return inputs.mT @ pull / inputs.shape[0] + self.l2 * parameters
+    def _slopes(self, predictions: PerSample, targets: PerSample) -> PerSample:
+        return -targets * torch.sigmoid(-targets * predictions)
 
     def hessian(self, parameters: Float[Tensor, " feature"]) -> Float[Tensor, "feature feature"]:
         """X^T diag(p(1-p)) X/n + l2 I."""
@@ -146,11 +158,6 @@ class LogisticRegression(Problem[Tensor]):
             if decrement < 1e-12:
                 break
         return point
-
-    @property
-    def minimum(self) -> Float[Tensor, ""]:
-        """The smallest loss."""
-        return self.loss(self.minimiser)
 
 
 def least_squares(data: Samples, *, l2: float = 0.0) -> LeastSquares:
