@@ -208,3 +208,18 @@ def test_the_same_data_give_the_same_png_of_the_promised_size():
     first = picture()
     assert first == picture()
     assert plt.imread(io.BytesIO(first)).shape[:2] == (400, 750)
+
+
+def test_a_notebook_draws_each_figure_once():
+    from IPython.core.interactiveshell import InteractiveShell
+    from matplotlib_inline.config import InlineBackend
+
+    shell = InteractiveShell.instance()
+    try:
+        shell.kernel = object()
+        with matplotlib.rc_context():
+            figures.use_style()
+        assert InlineBackend.instance().print_figure_kwargs == {"bbox_inches": None}
+    finally:
+        InlineBackend.clear_instance()
+        InteractiveShell.clear_instance()

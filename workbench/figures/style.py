@@ -1,5 +1,8 @@
 """One look for every figure: readable at notebook width, in print, and without colour vision."""
 
+import sys
+from typing import Any
+
 import matplotlib as mpl
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -66,6 +69,17 @@ def use_style() -> None:
             "pdf.fonttype": 42,
         }
     )
+    _draw_once()
+
+
+def _draw_once() -> None:
+    """Keep notebooks from cropping figures: that draws each of them twice, and constrained layout leaves no margin."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if getattr(shell, "kernel", None) is not None:
+        from matplotlib_inline.config import InlineBackend
+
+        uncropped: dict[str, Any] = {"bbox_inches": None}
+        InlineBackend.instance(parent=shell).print_figure_kwargs = uncropped
 
 
 def legend_below(ax: Axes, handles) -> None:

@@ -45,8 +45,9 @@ class OneSampleSAM:
         residuals = inputs @ beta - self.targets
         ascent = rho * residuals
         displaced = residuals + ascent * (2 * (squared_inputs @ scale) + ascent * ((squared_inputs * inputs) @ beta))
-        along = (displaced / inputs.shape[0]) @ inputs
-        shrink = (ascent * displaced / inputs.shape[0]) @ squared_inputs
+        # Under vmap a vector times a matrix copies the matrix for every run; the transpose times the vector does not.
+        along = inputs.mT @ (displaced / inputs.shape[0])
+        shrink = squared_inputs.mT @ (ascent * displaced / inputs.shape[0])
         return torch.stack([shrink + along, shrink - along]) * parameters
 
 
