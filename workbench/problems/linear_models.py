@@ -15,7 +15,6 @@ from workbench.draws import Seed
 from workbench.problems.base import Batch, Problem
 from workbench.problems.checks import require_count, require_nonnegative, require_positive
 
-
 PerSample = Float[Tensor, " sample"]
 
 
