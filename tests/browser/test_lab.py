@@ -161,6 +161,7 @@ def test_an_impossible_parameter_is_answered_in_words(context, server):
     words = answer.inner_text()
     assert "step_size: -1.0 is too small; allowed: float, > 0 and <= 2" in words
     assert "n_steps: 0 is too small; allowed: int, >= 1. steps of every run" in words
+    assert "Traceback" not in words and "workbench/claims" not in words
     shoot(lab, "impossible-parameter")
     assert lab.complaints == []
     lab.close()

@@ -13,6 +13,10 @@ class CardError(ValueError):
 class ParameterError(ValueError):
     """Parameters a card does not allow: names each parameter, its value, what is allowed and what to do."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the words. The way through the library to them is of no use to who typed the value."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`" (did you mean 'rho'?)"` when one of the known names is close to `name`, else an empty string."""

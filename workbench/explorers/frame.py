@@ -60,8 +60,8 @@ class Control:
         common: dict[str, Any] = {
             "description": label,
             "tooltip": self.meaning or label,
-            "style": {"description_width": "9em"},
-            "layout": widgets.Layout(width="26em"),
+            "style": {"description_width": "11em"},
+            "layout": widgets.Layout(width="28em"),
         }
         if self.kind == "choice":
             return widgets.Dropdown(options=list(self.choices), value=self.value, **common)
