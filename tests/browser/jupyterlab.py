@@ -25,8 +25,10 @@ class Lab:
     def open(self, path: str) -> None:
         """Open a page of the server and wait until its notebook's kernel is connected."""
         mark = "&" if "?" in path else "?"
-        self.page.goto(f"{self.address}{path}{mark}token={self.token}")
-        self.page.wait_for_selector(".jp-NotebookPanel .jp-Notebook .jp-Cell")
+        # Without a reset the notebooks of earlier pages come back as tabs, in any order.
+        reset = "reset&" if path.startswith("/lab/tree/") else ""
+        self.page.goto(f"{self.address}{path}{mark}{reset}token={self.token}")
+        self.page.wait_for_selector(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Notebook .jp-Cell")
         # The toolbar says idle before the kernel is connected; the status bar does not.
         self.page.wait_for_selector("#jp-main-statusbar >> text=/\\| Idle/")
 
