@@ -30,8 +30,8 @@ LONG = 40_000
 """Runs of at least this many steps are compiled by default: shorter ones end, traced, before the compiler would."""
 MEDIUM = 100
 """Runs of at least this many steps are traced by default; tracing takes the time of some ten steps."""
-STRETCH = 256
-"""Most steps taken at once when traced."""
+STRETCH = 64
+"""Most steps taken at once when traced: the indices of all their minibatches are held."""
 
 Integrand = Callable[[Parameters], Tensor]
 log = logging.getLogger("workbench")

@@ -161,5 +161,12 @@ def _split(
             copied, known = (each, late) if node in moving else (once, early)
             known[node] = copied.node_copy(node, known.__getitem__)
     once.output(tuple(early[node] for node in border))
-    empty, values = torch.nn.Module(), [value for _, value in constants]
-    return functools.partial(fx.GraphModule(empty, once).forward, *values), fx.GraphModule(empty, each).forward
+    return functools.partial(_executable(once), *(value for _, value in constants)), _executable(each)
+
+
+def _executable(graph: fx.Graph) -> Function:
+    # Not a GraphModule: torch keeps the source of each of those for ever.
+    code = graph.python_code("self")
+    scope = dict(code.globals)
+    exec(code.src, scope)
+    return functools.partial(scope["forward"], None)
