@@ -96,3 +96,12 @@ def test_scaling_a_problem_is_a_step_size_for_sgd_and_a_radius_for_usam_but_not_
 def test_values_out_of_range_are_refused(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+@pytest.mark.parametrize(
+    "build", [lambda: wb.problems.sparse_coding(0, 10**6, 10**4), lambda: wb.problems.quadratic(torch.ones(20_000))]
+)
+def test_what_does_not_fit_is_refused_with_its_size(build, monkeypatch):
+    monkeypatch.setenv("WORKBENCH_MEMORY", "0.5")
+    with pytest.raises(ValueError, match="[GT]iB, more than the budget of 512 MiB"):
+        build()

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench import draws
+from workbench import draws, memory
 from workbench.draws import Seed
 from workbench.problems.base import Batch, Measure, Problem
 
@@ -71,7 +71,8 @@ def quadratic(
 
     rotation: seed of a uniformly random orthogonal basis of eigenvectors; None leaves them on the axes.
     minimiser: zero by default.
-    Raises ValueError when the spectrum is empty, not a vector or not finite, or the minimiser's length differs.
+    Raises ValueError when the spectrum is empty, not a vector or not finite, or the minimiser's length differs,
+    and where the Hessian exceeds the memory budget.
 
     >>> quadratic([1.0, 4.0]).loss(torch.tensor([1.0, 1.0], dtype=torch.float64)).item()
     2.5
@@ -82,6 +83,9 @@ def quadratic(
     if not isinstance(spectrum, Tensor) and not torch.isfinite(values).all():
         raise ValueError(f"spectrum must be finite, got {list(spectrum)}")
     size = values.shape[0]
+    memory.require(
+        4 * 8.0 * size * size, f"a Hessian of {size:,} x {size:,} with its eigenvectors", "choose fewer eigenvalues"
+    )
     basis = torch.eye(size, dtype=dtype) if rotation is None else random_rotation(rotation, size, dtype=dtype)
     matrix = (basis * values) @ basis.mT
     centre = torch.zeros(size, dtype=dtype) if minimiser is None else minimiser.to(dtype)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from workbench import draws
+from workbench import draws, memory
 from workbench.draws import Seed
 from workbench.problems.base import Batch, Measure, Problem
 from workbench.problems.checks import require_count, require_positive
@@ -65,10 +65,12 @@ class SparseCoding(Problem[Tensor]):
 
 
 def sparse_coding(seed: Seed, n: int = 200, d: int = 60, signal: float = 5.0) -> SparseCoding:
-    """x = signal t e_1 + N(0, I_d) with fair signs t; n samples, float64. Raises ValueError for sizes out of range."""
+    """x = signal t e_1 + N(0, I_d) with fair signs t; n samples, float64. Raises ValueError for sizes out of range
+    and where the numbers exceed the memory budget."""
     require_count("n", n)
     require_count("d", d)
     require_positive("signal", signal)
+    memory.require(4 * 8.0 * n * d, f"{n} samples of {d} features", "choose smaller n or d")
     targets = draws.signs(seed, (n,), stream="targets")
     noise = draws.normal(seed, (n, d), stream="noise")
     first = torch.arange(d) == 0
