@@ -103,5 +103,5 @@ def test_values_out_of_range_are_refused(make, words):
 )
 def test_what_does_not_fit_is_refused_with_its_size(build, monkeypatch):
     monkeypatch.setenv("WORKBENCH_MEMORY", "0.5")
-    with pytest.raises(ValueError, match="[GT]iB, more than the budget of 512 MiB"):
+    with pytest.raises(ValueError, match=r"[GT]iB, more than the budget of 512 MiB"):
         build()
