@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import ipywidgets as widgets
+from threadpoolctl import ThreadpoolController
 
 from workbench.explorers.scene import Draw, Painter, Redrawn, Scene
 
@@ -24,6 +25,8 @@ DEBOUNCE = 0.05
 """Seconds of quiet before redrawing: holding an arrow key redraws once."""
 BUSY_AFTER = 0.2
 """Seconds a redraw may take before it announces itself."""
+# Threads that wait for each other take longer than an explorer's small matrices do.
+_MATRICES = ThreadpoolController()
 
 
 @dataclass(frozen=True)
@@ -163,8 +166,9 @@ class Explorer(widgets.VBox):
         busy.daemon = True
         busy.start()
         try:
-            text = self._painter.scene.update(**self.values)
-            self._picture.value = self._painter.paint()
+            with _MATRICES.limit(limits=1, user_api="blas"):
+                text = self._painter.scene.update(**self.values)
+                self._picture.value = self._painter.paint()
             self._readout.value = html.escape(text or "")
         except Exception as error:  # whatever a draw function runs into is for the reader to see, not for the kernel
             problem = html.escape(str(error) or type(error).__name__)
