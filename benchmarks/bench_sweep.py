@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 
 import workbench as wb
@@ -70,11 +72,15 @@ def _adapter() -> list[dict[str, object]]:
             torch.nn.Linear(64, 10),
         )
 
-    plain, closed, functional, grouped = network(), network(), network(), network()
+    plain, closed = network(), network()
     sgd = torch.optim.SGD(plain.parameters(), lr=0.05, momentum=0.9)
     by_closure = as_torch(sam(0.05, 0.05, beta=0.9), closed.parameters())
-    by_module = as_torch(sam(0.05, 0.05, beta=0.9), functional, loss=loss)
-    by_groups = as_torch(m_sam(0.05, 0.05, 8, beta=0.9), grouped, loss=loss)
+    rules = {"sam, module": sam(0.05, 0.05, beta=0.9), "m-SAM, 16 groups of 8": m_sam(0.05, 0.05, 8, beta=0.9)}
+    functional = {
+        f"{name}{', compiled' if compiled else ''}": as_torch(rule, network(), loss=loss, compile=compiled)
+        for name, rule in rules.items()
+        for compiled in (False, True)
+    }
 
     def backward(model: torch.nn.Module) -> torch.Tensor:
         model.zero_grad()
@@ -89,8 +95,7 @@ def _adapter() -> list[dict[str, object]]:
         {
             "sgd": steps(lambda: sgd.step(lambda: backward(plain))),
             "sam, closure": steps(lambda: by_closure.step(lambda: backward(closed))),
-            "sam, module": steps(lambda: by_module.step(inputs, targets)),
-            "m-SAM, 16 groups of 8, vmapped": steps(lambda: by_groups.step(inputs, targets)),
+            **{name: steps(functools.partial(one.step, inputs, targets)) for name, one in functional.items()},
         },
         repeats=9,
     )
