@@ -8,8 +8,8 @@ import torch
 import workbench as wb
 from benchmarks.measure import available, compare, once, row
 
-DIAGONAL_STEPS = 2_000
-MLP_STEPS = 400
+DIAGONAL_STEPS = 10_000
+MLP_STEPS = 1_000
 LOOP_STEPS = 200
 
 
@@ -36,13 +36,28 @@ def _diagonal() -> list[dict[str, object]]:
         contenders["JAX"] = _jax_diagonal(problem, radii)
     timed = compare(contenders, repeats=3)
     loop = once(lambda: train(radii[500], LOOP_STEPS)) * 1000 * DIAGONAL_STEPS / LOOP_STEPS
+    _script_diagonal(problem, radii[500])  # the first call loads what later ones have
+    script = once(lambda: _script_diagonal(problem, radii[500])) * 1000 * DIAGONAL_STEPS / LOOP_STEPS
     what = f"1,000 SAM runs x {DIAGONAL_STEPS} steps, diagonal network d=30, n=20"
     note = f"compiler's first call {first - timed['compiled']:.3g} s more"
     return [
-        row(what, timed["compiled"], "Python loop over runs", loop, "extrapolated from one run"),
+        row(what, timed["compiled"], "workbench, loop over runs", loop, "extrapolated from one run"),
+        row(what, timed["compiled"], "torch script, loop over runs", script, "autograd; extrapolated from one run"),
         row(what, timed["compiled"], "workbench, eager", timed["eager"], note),
         row(what, timed["compiled"], "JAX jit(scan(vmap))", timed.get("JAX")),
     ]
+
+
+def _script_diagonal(problem, rho):
+    """As one writes it for a single run: autograd, the displacement in place."""
+    parameters = problem.initial(0).clone().requires_grad_()
+    for _ in range(LOOP_STEPS):
+        (ascent,) = torch.autograd.grad(problem.loss(parameters), parameters)
+        with torch.no_grad():
+            parameters += rho * ascent
+        (descent,) = torch.autograd.grad(problem.loss(parameters), parameters)
+        with torch.no_grad():
+            parameters -= rho * ascent + 0.1 * descent
 
 
 def _jax_diagonal(problem, radii):
@@ -88,13 +103,29 @@ def _mlps() -> list[dict[str, object]]:
         contenders["JAX"] = _jax_mlps(problem)
     timed = compare(contenders, repeats=3)
     loop = once(lambda: train(0, LOOP_STEPS)) * 64 * MLP_STEPS / LOOP_STEPS
+    _script_mlp(problem)
+    script = once(lambda: _script_mlp(problem)) * 64 * MLP_STEPS / LOOP_STEPS
     what = f"64 MLPs (64-32-10) x {MLP_STEPS} minibatch steps of 100"
     note = f"compiler's first call {first - timed['compiled']:.3g} s more"
     return [
-        row(what, timed["compiled"], "Python loop over runs", loop, "extrapolated from one run"),
+        row(what, timed["compiled"], "workbench, loop over runs", loop, "extrapolated from one run"),
+        row(what, timed["compiled"], "torch script, loop over runs", script, "autograd; extrapolated from one run"),
         row(what, timed["compiled"], "workbench, eager", timed["eager"], note),
         row(what, timed["compiled"], "JAX jit(scan(vmap))", timed.get("JAX")),
     ]
+
+
+def _script_mlp(problem):
+    """As one writes it for a single network: a module, a loss, `torch.optim.SGD`."""
+    inputs, targets = problem.data
+    model = torch.nn.Sequential(torch.nn.Linear(64, 32), torch.nn.Tanh(), torch.nn.Linear(32, 10)).to(inputs.dtype)
+    optimizer, order = torch.optim.SGD(model.parameters(), lr=0.3), torch.arange(1000)
+    for step in range(LOOP_STEPS):
+        order = torch.randperm(1000) if step % 10 == 0 else order
+        batch = order[step % 10 * 100 :][:100]
+        optimizer.zero_grad()
+        (0.5 * ((model(inputs[batch]) - targets[batch]) ** 2).sum(-1).mean()).backward()
+        optimizer.step()
 
 
 def _jax_mlps(problem):
