@@ -66,15 +66,18 @@ def test_a_damaged_notebook_counts_as_not_run(root):
 
 def test_lab_opens_the_start_page_or_the_paper_and_keeps_its_token(root, monkeypatch):
     monkeypatch.setenv("JUPYTER_CONFIG_PATH", "elsewhere")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     (root / "notebooks" / lab.START).write_text("{}")
     command, environment = lab.prepared()
     assert command[-1] == f"--LabApp.default_url=/lab/tree/notebooks/{lab.START}"
-    assert not any("token" in word for word in command)
+    assert not any("token" in word for word in command) and "--allow-root" not in command
     first, second = environment["JUPYTER_CONFIG_PATH"].split(os.pathsep)
     news = json.loads((lab.SETTINGS / "labconfig" / "default_setting_overrides.json").read_text())
     assert first == str(lab.SETTINGS) and second == "elsewhere"
     assert news["@jupyterlab/apputils-extension:notification"]["fetchNews"] == "false"
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     command, _ = lab.prepared("one-paper", ["--no-browser"])
+    assert "--allow-root" in command
     assert command[-2:] == ["--LabApp.default_url=/lab/tree/notebooks/one-paper.ipynb", "--no-browser"]
     with pytest.raises(ValueError, match="no notebook"):
         lab.prepared("two-papers")

@@ -50,7 +50,7 @@ def prepared(paper: str | None = None, arguments: Sequence[str] = ()) -> tuple[l
     # JSON is YAML.
     (cards / "jp_app_launcher.yaml").write_text(json.dumps(launcher_cards(root), indent=1), encoding="utf-8")
     page = f"notebooks/{notebook.name}" if notebook.is_file() else "notebooks"
-    command = [sys.executable, "-m", "jupyter", "lab", f"--ServerApp.root_dir={root}"]
+    command = [sys.executable, "-m", "jupyter", "lab", f"--ServerApp.root_dir={root}", *_as_root()]
     command += [f"--LabApp.default_url=/lab/tree/{page}", *arguments]
     settings = [str(SETTINGS), *filter(None, [os.environ.get("JUPYTER_CONFIG_PATH")])]
     environment = os.environ | {
@@ -58,6 +58,11 @@ def prepared(paper: str | None = None, arguments: Sequence[str] = ()) -> tuple[l
         "JUPYTER_APP_LAUNCHER_PATH": str(cards),
     }
     return command, environment
+
+
+def _as_root() -> list[str]:
+    # In a container one is root, and Jupyter would refuse; the server listens on this machine only, with its token.
+    return ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
 
 
 def launcher_cards(root: Path) -> list[dict[str, Any]]:

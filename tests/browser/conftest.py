@@ -88,8 +88,7 @@ def server(repository, tmp_path_factory):
         "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
         "OMP_NUM_THREADS": "1",
     }
-    allow_root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    command = [sys.executable, "-m", "workbench.cli", "lab", "--", "--no-browser", "--ServerApp.port=0", *allow_root]
+    command = [sys.executable, "-m", "workbench.cli", "lab", "--", "--no-browser", "--ServerApp.port=0"]
     log = home / "lab.log"
     with open(log, "w") as stream:
         process = subprocess.Popen(command, cwd=repository, env=environment, stdout=stream, stderr=subprocess.STDOUT)
