@@ -101,7 +101,7 @@ def test_jobs_that_die_eat_memory_or_print_without_end_leave_the_others_alone(re
 @pytest.mark.slow
 def test_a_notebook_that_hangs_is_stopped_and_shows_where_it_was(repository, faults):
     repository.paper(body=FAULTS)
-    words = ["run", "toy", "--zip", "rho=0,1", "--zip", "text=hang,deaf", "-j", "2", "--timeout", "9"]
+    words = ["run", "toy", "--zip", "rho=0,1", "text=hang,deaf", "-j", "2", "--timeout", "9"]
     result = repository(*words, FAULTS=str(faults))
     assert result.returncode == 1, result.stderr + result.stdout
     hanging, deaf = repository.records()

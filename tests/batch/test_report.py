@@ -143,12 +143,12 @@ def test_a_sweep_is_a_group_of_jobs_that_differ_in_one_parameter():
 def test_parameters_that_change_together_are_one_sweep():
     pairs = [{"preset": "laptop", "parameters": {"a": a, "b": b, "c": 1}} for a, b in ((2, "y"), (1, "x"), (3, "z"))]
     (found,) = sweeps(pairs)
-    assert found["name"] == "a together with b" and found["fixed"] == {}
+    assert found["name"] == "a (with b)" and found["fixed"] == {}
     assert [(value, job["parameters"]["b"]) for value, job in found["points"]] == [(1, "x"), (2, "y"), (3, "z")]
     # A job that differs from one of them in a single parameter is drawn with that one; the others stay a pair.
     first, second = sweeps([*pairs, {"preset": "laptop", "parameters": {"a": 2, "b": "y", "c": 5}}])
     assert (first["name"], len(first["points"])) == ("c", 2) and first["fixed"] == {"a": 2, "b": "y"}
-    assert (second["name"], len(second["points"])) == ("a together with b", 2)
+    assert (second["name"], len(second["points"])) == ("a (with b)", 2)
 
 
 def test_claims_are_drawn_over_the_swept_parameter(page):

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from workbench.batch.store import Record
     from workbench.batch.workers import Workers
 
-Store = Annotated[Path | None, typer.Option("--out", help="Folder of the run store; default: runs/ in the repository.")]
+Store = Annotated[
+    Path | None, typer.Option("--out", "--store", help="Folder of the run store; default: runs/ in the repository.")
+]
 
 
 def run(
@@ -27,7 +29,8 @@ def run(
         list[str] | None, typer.Option(metavar="NAME=A,B,..", help="Values; every combination of the grids is a job.")
     ] = None,
     zip_: Annotated[
-        list[str] | None, typer.Option("--zip", metavar="NAME=A,B,..", help="Values taken together, row by row.")
+        list[str] | None,
+        typer.Option("--zip", metavar="NAME=A,B,.. NAME=A,B,..", help="Values taken together, row by row."),
     ] = None,
     out: Store = None,
     jobs: Annotated[
@@ -56,7 +59,11 @@ def run(
     from workbench.batch.store import Record, Store, read_record
 
     console = Console()
-    slugs = [name for name in papers or [] if not name.endswith(".toml")]
+    # An option takes one word, so that of `--zip a=1,2 b=3,4` the second comes here.
+    words = [name for name in papers or [] if not name.endswith(".toml")]
+    slugs, further = [word for word in words if "=" not in word], [word for word in words if "=" in word]
+    if further and not zip_:
+        raise grids.RequestError(f"{further[0]!r} is no paper; values go with -p, --grid or --zip")
     requests = [request for name in papers or [] if name.endswith(".toml") for request in grids.read_sweep(Path(name))]
     if slugs or not requests:
         named = slugs or list(known.known())
@@ -66,7 +73,7 @@ def run(
                 preset,
                 grids.assignments(parameter or [], "-p", named, several=False),
                 grids.assignments(grid or [], "--grid", named, several=True),
-                grids.assignments(zip_ or [], "--zip", named, several=True),
+                grids.assignments([*(zip_ or []), *further], "--zip", named, several=True),
             )
         )
     elif parameter or grid or zip_:

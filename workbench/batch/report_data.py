@@ -161,7 +161,7 @@ def sweeps(jobs: list[dict]) -> list[dict[str, Any]]:
         jobs: finished jobs of one paper, newest first; of two with equal preset and parameters the newer one counts.
 
     Returns:
-        per group `name` of the swept parameter ("a together with b"), `fixed` (parameters that differ between groups of
+        per group `name` of the swept parameter ("a (with b)"), `fixed` (parameters that differ between groups of
         the same name), `preset` and `points`, pairs (value of the first swept parameter, job) in the order of the values.
     """
     newest: dict[str, dict] = {}
@@ -203,9 +203,10 @@ def _groups(jobs: list[dict], bundles: list[list[str]]) -> list[dict[str, Any]]:
                 continue
             kept = members[0]["parameters"].items()
             fixed = {key: value for key, value in kept if key in varied and key not in bundle}
+            name = bundle[0] if len(bundle) == 1 else f"{bundle[0]} (with {', '.join(bundle[1:])})"
             found.append(
                 {
-                    "name": " together with ".join(bundle),
+                    "name": name,
                     "fixed": fixed,
                     "preset": members[0]["preset"],
                     "points": points,
