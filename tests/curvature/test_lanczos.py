@@ -31,7 +31,7 @@ def wanted(eigenvalues, which, k):
 SPECTRA = {
     "clustered outliers": np.concatenate([[10, 10 - 1e-5, 10 - 2e-5, 9.9], BULK]),
     "repeated outliers": np.concatenate([[5.0] * 7, BULK]),
-    "negative outliers": np.concatenate([[-20, -20, -15, -3], [3.0, 3.0, 2.9], BULK]),
+    "negative outliers": np.concatenate([[-20, -20, -15, -3.1], [3.0, 3.0, 2.9], BULK]),
     "identity": np.ones(120),
     "low rank": np.concatenate([[3.0, 2, 2, 2], np.zeros(150)]),
     "zero": np.zeros(120),
