@@ -1,6 +1,7 @@
 """Traced runs are the plain runs to the last bit; what cannot be traced is run as it is written."""
 
 from dataclasses import dataclass
+from itertools import count
 
 import pytest
 import torch
@@ -82,13 +83,40 @@ class Noisy:
         return oracle.gradient(parameters) + torch.randn(parameters.shape, dtype=parameters.dtype)
 
 
-@pytest.mark.parametrize("gradient", [Shaken(), Noisy()])
-def test_random_numbers_are_drawn_at_every_step(gradient):
+@pytest.mark.parametrize(("gradient", "options"), [(Shaken(), {}), (Shaken(), {"compile": True}), (Noisy(), {})])
+def test_random_numbers_are_drawn_at_every_step(gradient, options):
     ends = []
-    for options in (PLAIN, {}):
+    for chosen in (PLAIN, options):
         torch.manual_seed(0)
-        ends.append(wb.run(BOWL, Rule(gradient, 0.01), seed=1, steps=STEPS, **options).parameters)
+        ends.append(wb.run(BOWL, Rule(gradient, 0.01), seed=1, steps=STEPS, **chosen).parameters)
     assert torch.equal(*ends)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A gradient that Python changes from call to call; the number of calls is in a list, or out of sight."""
+
+    name = "counted"
+    listed: list
+    hidden: count
+
+    def __call__(self, oracle, parameters):
+        self.listed.append(1)
+        return oracle.gradient(parameters) + 1e-3 * len(self.listed) + 1e-3 * next(self.hidden)
+
+
+@dataclass(frozen=True)
+class Hidden(Counted):
+    def __call__(self, oracle, parameters):
+        return oracle.gradient(parameters) + 1e-3 * next(self.hidden)
+
+
+@pytest.mark.parametrize("options", [{}, {"compile": True}])
+@pytest.mark.parametrize("kind", [Counted, Hidden])
+def test_a_step_that_changes_by_itself_is_neither_traced_nor_compiled(options, kind):
+    gradient = kind([], count())
+    wb.run(BOWL, Rule(gradient, 0.01), steps=STEPS, **options)
+    assert next(gradient.hidden) >= STEPS
 
 
 def test_one_may_differentiate_through_a_run():
@@ -140,6 +168,6 @@ def test_a_traced_function_computes_once_what_stays():
     traced = Traced()
     step = traced.prepare(function, (), [fixed], [carry])
     again = traced.prepare(function, (), [2 * fixed], [carry])
-    assert len(seen) == 1
+    assert len(seen) == 2, "once to write it down, once to see that it does the same again"
     assert torch.equal(step.args[-1], torch.tensor([5.0, 10.0])), "computed before the first step"
     assert torch.equal(step(carry)[0], torch.tensor([5.0, 10.0])) and torch.equal(again(carry)[0], 4 * step(carry)[0])

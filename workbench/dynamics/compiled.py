@@ -25,6 +25,10 @@ _cache: dict[Hashable, tuple[Function, Function]] = {}
 """Compiled and original function; the original keeps alive what the key knows by identity."""
 
 
+class NotTraceable(Exception):
+    """The step is no fixed list of operations on its tensors."""
+
+
 @functools.cache
 def compiler_found() -> bool:
     """Whether a C++ compiler is at hand."""
@@ -127,9 +131,18 @@ def _compile(function: Function, tensors: Any) -> Function:
     try:
         with torch.no_grad():
             graph = make_fx(function)(*tensors)
+            if not all(map(same, function(*tensors), function(*tensors))):
+                raise NotTraceable("two calls of the step differ: something that it looks at is not among its tensors")
             return torch._inductor.compile(graph, list(tensors))
+    except NotTraceable:
+        raise
     except Exception as error:
         log.warning(
             "going on without torch.compile: %s", str(error).splitlines()[0] if str(error) else type(error).__name__
         )
         return function
+
+
+def same(one: Tensor, other: Tensor) -> bool:
+    """Whether all entries agree, NaN with NaN."""
+    return bool(((one == other) | ((one != one) & (other != other))).all())

@@ -12,11 +12,11 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from workbench.draws import Seed
-from workbench.dynamics.compiled import advance, compiler_found
+from workbench.dynamics.compiled import NotTraceable, advance, compiler_found
 from workbench.dynamics.lifting import Lifted
 from workbench.dynamics.minibatches import Minibatches
 from workbench.dynamics.oracle import StepOracle
-from workbench.dynamics.traced import NotTraceable, Traced, differentiating
+from workbench.dynamics.traced import Traced, differentiating
 from workbench.optimizers.rule import UpdateRule
 from workbench.optimizers.schedules import at
 from workbench.parameters import Parameters, largest, leaves, tree_map
@@ -94,7 +94,11 @@ class Stepper:
         """Take one step or several blocks, not beyond `stop`. Returns the new carry and the number of steps taken."""
         blocks = min((stop - step) // BLOCK, BLOCKS) if self._compiled else 0
         if blocks:
-            return self._blocks(carry, step, blocks), blocks * BLOCK
+            try:
+                return self._blocks(carry, step, blocks), blocks * BLOCK
+            except NotTraceable as error:
+                log.warning("going on step by step: %s", error)
+                self._compiled = False
         if self._traced is not None and self._started and stop - step >= 4:
             count = min(stop - step, STRETCH)
             try:
@@ -116,7 +120,10 @@ class Stepper:
             lifted = list(tensors)
             start = carried.rebuild(lifted[n_fixed : n_fixed + n_carry])
             rows = lifted[-1] if len(lifted) > n_fixed + n_carry else None
-            return tuple(Lifted(_block(fixed.rebuild(lifted[:n_fixed]), start, rows, seed)).tensors)
+            inside = fixed.rebuild(lifted[:n_fixed])
+            after = Lifted(_block(inside, start, rows, seed))
+            _require_pure(fixed, inside, carried, after)
+            return tuple(after.tensors)
 
         key = (fixed.structure, carried.structure)
         inputs = [] if self._batches is None else [self._rows(step, blocks, BLOCK)]
@@ -132,9 +139,9 @@ class Stepper:
             lifted = list(tensors)
             start = carried.rebuild(lifted[n_fixed : n_fixed + n_carry])
             before, now = lifted[-1].unbind(0) if len(lifted) > n_fixed + n_carry else (None, None)
-            after = Lifted(_one_step(fixed.rebuild(lifted[:n_fixed]), start, now, before, 0, None))
-            if after.structure != carried.structure:
-                raise NotTraceable("the step changes more than tensors")
+            inside = fixed.rebuild(lifted[:n_fixed])
+            after = Lifted(_one_step(inside, start, now, before, 0, None))
+            _require_pure(fixed, inside, carried, after)
             return tuple(after.tensors)
 
         inputs = [] if self._batches is None else [self._rows(step, count, 1)]
@@ -149,6 +156,13 @@ class Stepper:
 
     def _indices(self, step: int) -> Int[Tensor, " batch"] | None:
         return None if self._batches is None else self._batches.indices(step)
+
+
+def _require_pure(fixed: Lifted, inside: _Fixed, carried: Lifted, after: Lifted) -> None:
+    if after.structure != carried.structure:
+        raise NotTraceable("the step changes more than the tensors it carries along")
+    if Lifted(inside).structure != fixed.structure:
+        raise NotTraceable("the step changes what the problem or the rule holds")
 
 
 def _one_step(

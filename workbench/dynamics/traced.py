@@ -18,6 +18,8 @@ from torch._functorch.pyfunctorch import retrieve_all_functorch_interpreters
 from torch.autograd import forward_ad
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from workbench.dynamics.compiled import NotTraceable, same
+
 Function = Callable[..., tuple[Tensor, ...]]
 _ATEN = torch.ops.aten
 _VIEWS = (
@@ -35,10 +37,6 @@ _DIRECT = {
     _ATEN.cat.default, _ATEN.unbind.int, _ATEN.select.int, _ATEN.permute.default, _ATEN.unsqueeze.default,
     _ATEN.squeeze.dims,
 }  # fmt: skip
-
-
-class NotTraceable(Exception):
-    """The step is no fixed list of operations on its tensors."""
 
 
 def differentiating(tensors: list[Tensor]) -> bool:
@@ -137,6 +135,8 @@ def _traced(function: Function, fixed: Sequence[Tensor], others: Sequence[Tensor
         results = function(*arguments)
     if any((new.shape, new.dtype) != (old.shape, old.dtype) for new, old in zip(results, others, strict=False)):
         raise NotTraceable("the step changes the shape or type of what it carries along")
+    if not all(map(same, results, function(*arguments))):
+        raise NotTraceable("two calls of the step differ: something that it looks at is not among its tensors")
     recorder.graph.output(tuple(recorder.node(leaf) for leaf in results))
     recorder.graph.eliminate_dead_code()
     nodes = [recorder.nodes[id(leaf)] for leaf in arguments]
