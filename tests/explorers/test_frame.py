@@ -71,12 +71,13 @@ def test_options_for_papermill():
     assert explorer().options() == "-p rho 0.1 -p n 3 -p rule sam"
 
 
-def test_many_moves_leave_nothing_behind():
+def test_five_hundred_moves_leave_nothing_behind():
     shown = explorer()
     gc.collect()
     figures = len([o for o in gc.get_objects() if type(o).__name__ == "Figure"])
-    for move in range(20):
+    for move in range(500):
         shown._widgets["n"].value = 1 + move % 9
+    gc.collect()
     assert len([o for o in gc.get_objects() if type(o).__name__ == "Figure"]) == figures
     assert not plt.get_fignums()
 
