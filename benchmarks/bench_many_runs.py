@@ -1,6 +1,8 @@
-"""Long sweeps: vmapped eagerly, compiled in blocks of steps, and the same in JAX (jit of a scan of a vmapped step)."""
+"""Long sweeps in both precisions: vmapped eagerly, compiled in blocks of steps, and in JAX (jit of a scan of a vmapped step)."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import numpy as np
 import torch
@@ -15,11 +17,12 @@ LOOP_STEPS = 200
 
 def rows() -> list[dict[str, object]]:
     """Diagonal networks (1,000 full-batch SAM runs) and 64 MLPs on minibatches."""
-    return [*_diagonal(), *_mlps()]
+    return [row for dtype in (torch.float32, torch.float64) for row in (*_diagonal(dtype), *_mlps(dtype))]
 
 
-def _diagonal() -> list[dict[str, object]]:
+def _diagonal(dtype: torch.dtype) -> list[dict[str, object]]:
     data = wb.problems.sparse_regression(0, 20, 30, 3)
+    data = dataclasses.replace(data, **{name: value.to(dtype) for name, value in vars(data).items()})
     problem = wb.problems.diagonal_network(data, alpha=0.05)
     radii = np.linspace(0.0, 0.2, 1000).tolist()
 
@@ -38,7 +41,7 @@ def _diagonal() -> list[dict[str, object]]:
     loop = once(lambda: train(radii[500], LOOP_STEPS)) * 1000 * DIAGONAL_STEPS / LOOP_STEPS
     _script_diagonal(problem, radii[500])  # the first call loads what later ones have
     script = once(lambda: _script_diagonal(problem, radii[500])) * 1000 * DIAGONAL_STEPS / LOOP_STEPS
-    what = f"1,000 SAM runs x {DIAGONAL_STEPS} steps, diagonal network d=30, n=20"
+    what = f"1,000 SAM runs x {DIAGONAL_STEPS} steps, diagonal network d=30, n=20, {str(dtype)[6:]}"
     note = f"compiler's first call {first - timed['compiled']:.3g} s more"
     return [
         row(what, timed["compiled"], "workbench, loop over runs", loop, "extrapolated from one run"),
@@ -79,20 +82,20 @@ def _jax_diagonal(problem, radii):
 
         return jax.lax.scan(step, start, None, length=DIAGONAL_STEPS)[0]
 
-    start = jnp.full((2, inputs.shape[1]), 0.05)
+    start = jnp.full((2, inputs.shape[1]), 0.05, dtype=inputs.dtype)
     many = jax.jit(jax.vmap(run, (0, None)))
-    rho = jnp.asarray(radii)
+    rho = jnp.asarray(radii, dtype=inputs.dtype)
     return lambda: many(rho, start).block_until_ready()
 
 
-def _mlps() -> list[dict[str, object]]:
+def _mlps(dtype: torch.dtype) -> list[dict[str, object]]:
     digits = wb.data.load("digits", train=1000, centre=True)
-    problem = wb.problems.classifier(digits, hidden=[32], activation="tanh", loss="squared")
+    problem = wb.problems.classifier(digits, hidden=[32], activation="tanh", loss="squared", dtype=dtype)
 
     def train(seed, steps=MLP_STEPS, compile=False):
         rule = wb.optimizers.gradient_descent(0.3)
         run = wb.run(problem, rule, seed=seed, steps=steps, batch_size=100, compile=compile, progress=False)
-        return {"loss": problem.loss(run.parameters)}
+        return run.parameters
 
     def sweep(compile):
         return wb.sweep(lambda seed: train(seed, compile=compile), seed=range(64), progress=False)
@@ -105,7 +108,7 @@ def _mlps() -> list[dict[str, object]]:
     loop = once(lambda: train(0, LOOP_STEPS)) * 64 * MLP_STEPS / LOOP_STEPS
     _script_mlp(problem)
     script = once(lambda: _script_mlp(problem)) * 64 * MLP_STEPS / LOOP_STEPS
-    what = f"64 MLPs (64-32-10) x {MLP_STEPS} minibatch steps of 100"
+    what = f"64 MLPs (64-32-10) x {MLP_STEPS} minibatch steps of 100, {str(dtype)[6:]}"
     note = f"compiler's first call {first - timed['compiled']:.3g} s more"
     return [
         row(what, timed["compiled"], "workbench, loop over runs", loop, "extrapolated from one run"),
@@ -132,6 +135,7 @@ def _jax_mlps(problem):
     import jax
     import jax.numpy as jnp
 
+    jax.config.update("jax_enable_x64", True)
     start = torch.func.vmap(problem.initial)(torch.arange(64))
     start = {name: jnp.asarray(value.numpy()) for name, value in start.items()}
     inputs, targets = (jnp.asarray(tensor.numpy()) for tensor in problem.data)

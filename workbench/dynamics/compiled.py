@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from workbench.dynamics.rewriting import rewritten
+
 log = logging.getLogger("workbench")
 
 Function = Callable[..., tuple[Tensor, ...]]
@@ -23,6 +25,8 @@ Prepare = Callable[[Function, Hashable, Sequence[Tensor], Sequence[Tensor]], Fun
 """Makes a block of (function, key, its fixed tensors, the others of the first call) a function of the others."""
 _cache: dict[Hashable, tuple[Function, Function]] = {}
 """Compiled and original function; the original keeps alive what the key knows by identity."""
+_OPTIONS = {"cpp.max_horizontal_fusion_size": 1}
+"""Side by side, the compiler would gather the minibatches of all steps of a block at once, which then fit in no cache."""
 
 
 class NotTraceable(Exception):
@@ -115,25 +119,26 @@ def _repeat(
     function: Function, prepare: Prepare, key: Hashable, sizes: _Sizes, tensors: Sequence[Tensor]
 ) -> tuple[Tensor, ...]:
     # Prepared code is made for one memory layout.
-    fixed, carry, inputs = ([leaf.detach().contiguous() for leaf in part] for part in sizes.split(tensors))
+    fixed, carry, inputs = ([leaf.detach() for leaf in part] for part in sizes.split(tensors))
+    fixed, carry = ([leaf.contiguous() for leaf in part] for part in (fixed, carry))
     block: Function | None = None
     with torch.no_grad():
         for k in range(sizes.blocks):
-            others = [*carry, *(leaf[k] for leaf in inputs)]
+            others = [*carry, *(leaf[k].contiguous() for leaf in inputs)]
             if block is None:
                 block = prepare(function, key, fixed, others)
             carry = [leaf.contiguous() for leaf in block(*others)]
     return tuple(carry)
 
 
-def _compile(function: Function, tensors: Any) -> Function:
+def _compile(function: Function, tensors: Sequence[Tensor]) -> Function:
     """Trace into a graph of primitive operations, then compile that; the function itself where this fails."""
     try:
         with torch.no_grad():
-            graph = make_fx(function)(*tensors)
+            module = make_fx(function)(*tensors)
             if not all(map(same, function(*tensors), function(*tensors))):
                 raise NotTraceable("two calls of the step differ: something that it looks at is not among its tensors")
-            return torch._inductor.compile(graph, list(tensors))
+            return torch._inductor.compile(rewritten(module), list(tensors), options=_OPTIONS)
     except NotTraceable:
         raise
     except Exception as error:

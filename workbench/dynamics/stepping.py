@@ -152,7 +152,7 @@ class Stepper:
     def _rows(self, step: int, blocks: int, size: int) -> Int[Tensor, "block row batch"]:
         """Indices of the minibatches of blocks of `size` steps, the one before the block first."""
         rows = [self._indices(max(step - 1, 0)), *(self._indices(step + k) for k in range(blocks * size))]
-        return torch.stack([torch.stack(rows[k * size : (k + 1) * size + 1]) for k in range(blocks)])  # type: ignore[arg-type]
+        return torch.stack(rows).unfold(0, size + 1, size).movedim(-1, 1)  # type: ignore[arg-type]
 
     def _indices(self, step: int) -> Int[Tensor, " batch"] | None:
         return None if self._batches is None else self._batches.indices(step)
