@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 import torch
+from torch import nn
 
 import workbench as wb
 from benchmarks.measure import compare, once, row
@@ -12,11 +13,12 @@ from workbench.optimizers import as_torch, m_sam, sam
 
 STEPS = 100
 LOOP_RUNS = 5
+STEPS_TIMED, BATCH = 20, 128
 
 
 def rows() -> list[dict[str, object]]:
-    """Sweeps of diagonal networks, exact spectra of 20 seeds, SAM steps of a small CNN."""
-    return [_diagonal_networks(), _spectra(), *_adapter()]
+    """Sweeps of diagonal networks, exact spectra of 20 seeds, SAM steps of two CNNs."""
+    return [_diagonal_networks(), _spectra(), *(row for what in NETWORKS for row in _adapter(what))]
 
 
 def _diagonal_networks() -> dict[str, object]:
@@ -53,54 +55,87 @@ def _spectra() -> dict[str, object]:
     return row("exact spectra of 20 seeds of the 65-parameter MLP", timed["sweep"], "loop over seeds", timed["loop"])
 
 
-def _adapter() -> list[dict[str, object]]:
-    inputs = torch.randn(128, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    targets = torch.arange(128) % 10
-    loss = torch.nn.functional.cross_entropy
+NETWORKS = {
+    "CNN of 20,500 parameters": (16, 32, nn.Identity(), nn.MaxPool2d(2), 30),
+    "small CNN of 18,346 parameters": (8, 16, nn.MaxPool2d(2), nn.Identity(), 64),
+}
+"""Channels of two convolutions, what pools after each, and the hidden width; a small one is mostly overhead."""
 
-    def network() -> torch.nn.Module:
-        torch.manual_seed(0)
-        return torch.nn.Sequential(
-            torch.nn.Conv2d(1, 8, 3, padding=1),
-            torch.nn.ReLU(),
-            torch.nn.MaxPool2d(2),
-            torch.nn.Conv2d(8, 16, 3, padding=1),
-            torch.nn.ReLU(),
-            torch.nn.Flatten(),
-            torch.nn.Linear(256, 64),
-            torch.nn.ReLU(),
-            torch.nn.Linear(64, 10),
-        )
 
-    plain, closed = network(), network()
+def _network(first: int, second: int, early: nn.Module, late: nn.Module, hidden: int) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        *(nn.Conv2d(1, first, 3, padding=1), nn.ReLU(), early),
+        *(nn.Conv2d(first, second, 3, padding=1), nn.ReLU(), late, nn.Flatten()),
+        *(nn.Linear(16 * second, hidden), nn.ReLU(), nn.Linear(hidden, 10)),
+    )
+
+
+def _adapter(what: str) -> list[dict[str, object]]:
+    inputs = torch.randn(BATCH, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    targets = torch.arange(BATCH) % 10
+    loss = nn.functional.cross_entropy
+    network = functools.partial(_network, *NETWORKS[what])
+
+    plain, twice, closed, looped = (network() for _ in range(4))
     sgd = torch.optim.SGD(plain.parameters(), lr=0.05, momentum=0.9)
     by_closure = as_torch(sam(0.05, 0.05, beta=0.9), closed.parameters())
-    rules = {"sam, module": sam(0.05, 0.05, beta=0.9), "m-SAM, 16 groups of 8": m_sam(0.05, 0.05, 8, beta=0.9)}
+    rules = {"SAM, module": sam(0.05, 0.05, beta=0.9), "m-SAM, 16 groups of 8": m_sam(0.05, 0.05, 8, beta=0.9)}
     functional = {
         f"{name}{', compiled' if compiled else ''}": as_torch(rule, network(), loss=loss, compile=compiled)
         for name, rule in rules.items()
         for compiled in (False, True)
     }
 
-    def backward(model: torch.nn.Module) -> torch.Tensor:
+    def backward(model: nn.Module) -> torch.Tensor:
         model.zero_grad()
         value = loss(model(inputs), targets)
         value.backward()
         return value
 
+    def loop() -> None:
+        """m-SAM as one writes it: group after group, the displacement in place."""
+        parameters = list(looped.parameters())
+        total = [torch.zeros_like(p) for p in parameters]
+        for x, y in zip(inputs.split(8), targets.split(8), strict=True):
+            ascent = torch.autograd.grad(loss(looped(x), y), parameters)
+            size = torch.stack([g.norm() for g in ascent]).norm()
+            with torch.no_grad():
+                torch._foreach_add_(parameters, ascent, alpha=0.05 / size.item())
+            descent = torch.autograd.grad(loss(looped(x), y), parameters)
+            with torch.no_grad():
+                torch._foreach_sub_(parameters, ascent, alpha=0.05 / size.item())
+            torch._foreach_add_(total, descent, alpha=1 / 16)
+        with torch.no_grad():
+            torch._foreach_sub_(parameters, total, alpha=0.05)
+
     def steps(call):
-        return lambda: [call() for _ in range(20)]
+        return lambda: [call() for _ in range(STEPS_TIMED)]
 
     timed = compare(
         {
             "sgd": steps(lambda: sgd.step(lambda: backward(plain))),
-            "sam, closure": steps(lambda: by_closure.step(lambda: backward(closed))),
+            "two gradients": steps(lambda: (backward(twice), backward(twice))),
+            "SAM, closure": steps(lambda: by_closure.step(lambda: backward(closed))),
             **{name: steps(functools.partial(one.step, inputs, targets)) for name, one in functional.items()},
+            "m-SAM, loop over groups": steps(loop),
         },
         repeats=9,
     )
+    ours = [name for name in timed if name not in ("sgd", "two gradients", "m-SAM, loop over groups")]
     return [
-        row(f"20 steps of {name}, CNN of 20k parameters, batch 128", timed[name], "torch.optim.SGD", timed["sgd"])
-        for name in timed
-        if name != "sgd"
+        row(
+            f"{STEPS_TIMED} steps of {name}, {what}, batch {BATCH}",
+            timed[name],
+            peer,
+            timed[contender],
+            f"{timed[name] / timed['sgd']:.2f} SGD steps",
+        )
+        for name in ours
+        for peer, contender in [
+            ("torch.optim.SGD", "sgd"),
+            ("m-SAM, loop over groups", "m-SAM, loop over groups")
+            if name.startswith("m-SAM")
+            else ("two gradients alone", "two gradients"),
+        ]
     ]

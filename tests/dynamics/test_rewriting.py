@@ -1,5 +1,7 @@
 """Rewritten blocks compute what they computed before, to rounding."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -50,8 +52,9 @@ def test_a_compiled_sweep_of_networks_equals_the_plain_one(monkeypatch):
         rule = wb.optimizers.sam(0.3, 0.05)
         return wb.run(problem, rule, seed=seed, steps=31, batch_size=20, compile=compile, progress=False).parameters
 
-    plain, fast = (
-        wb.sweep(lambda seed: train(seed, compile), seed=range(3), progress=False) for compile in (False, True)
-    )
+    def sweep(compile):
+        return wb.sweep(functools.partial(train, compile=compile), seed=range(3), progress=False)
+
+    plain, fast = sweep(False), sweep(True)
     for name in plain.data_vars:
         np.testing.assert_allclose(fast[name].values, plain[name].values, rtol=1e-11, atol=1e-13)
