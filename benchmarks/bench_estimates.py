@@ -201,7 +201,7 @@ def _per_sample() -> list[dict[str, object]]:
     def network() -> nn.Sequential:
         torch.manual_seed(0)
         return nn.Sequential(
-            *(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 32, 3, padding=1), nn.ReLU()),
+            *(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
             *(nn.Flatten(), nn.Linear(512, 30), nn.ReLU(), nn.Linear(30, 10)),
         )
 
