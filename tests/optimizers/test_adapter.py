@@ -1,5 +1,7 @@
 """The torch optimizer does exactly what the pure rule does, and says no clearly where it cannot."""
 
+import copy
+
 import pytest
 import torch
 
@@ -80,6 +82,52 @@ def test_m_sam_groups_through_the_module_form():
         torch.testing.assert_close(value.detach(), expected[key], rtol=1e-11, atol=1e-13)
 
 
+def forms(rule, model, loss=LOSS):
+    """A step in the module form, and the same in a copy by a closure."""
+    copied = copy.deepcopy(model)
+    by_module, by_closure = as_torch(rule, model, loss=loss), as_torch(rule, copied.parameters())
+    for _ in range(2):
+        by_module.step(INPUTS, TARGETS)
+        by_closure.step(lambda: loss(copied(INPUTS), TARGETS))
+    return dict(model.named_parameters()), dict(copied.named_parameters())
+
+
+class Odd(torch.nn.Module):
+    """Tied weights, parameters of two types, one that is not used."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = torch.nn.Linear(6, 6), torch.nn.Linear(6, 6)
+        self.second.weight = self.first.weight
+        self.shift, self.unused = torch.nn.Parameter(torch.ones(6).float()), torch.nn.Parameter(torch.ones(2))
+        for p in (*self.first.parameters(), self.second.bias, self.unused):
+            p.data = p.data.double()
+
+    def forward(self, x):
+        return self.second(self.first(x).tanh()) + self.shift
+
+
+@pytest.mark.parametrize("name", ["sam+heavy_ball", "penalty"])
+def test_tied_unused_and_mixed_parameters_in_both_forms(name):
+    torch.manual_seed(0)
+    for one, other in zip(*(found.values() for found in forms(RULES[name], Odd())), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6 if one.dtype == torch.float32 else 1e-9, atol=1e-9)
+    model = Odd()
+    before = model.unused.detach().clone()
+    as_torch(wb.optimizers.m_sam(0.3, 0.05, 2), model, loss=LOSS).step(INPUTS, TARGETS)
+    assert torch.equal(model.unused, before) and model.second.weight is model.first.weight
+
+
+def test_a_loss_without_second_derivative_has_none():
+    model = torch.nn.Linear(6, 3).double()
+    after, expected = forms(wb.optimizers.gradient_descent(0.1), model, lambda outputs, _: outputs.mean())
+    assert all(torch.equal(after[name], expected[name]) for name in after)
+    start = {name: p.detach().clone() for name, p in model.named_parameters()}
+    penalised = as_torch(wb.optimizers.gradient_penalty(0.1, 0.5), model, loss=lambda outputs, _: outputs.mean())
+    penalised.step(INPUTS, TARGETS)
+    torch.testing.assert_close(model.bias.detach(), start["bias"] - 0.1 / 3)
+
+
 def test_a_closure_that_calls_backward_gives_the_same_step_and_the_loss_before_it():
     ends, losses = [], []
     for backward in (True, False):
@@ -144,6 +192,8 @@ def test_sparse_gradients_are_refused_and_the_parameters_are_untouched():
     with pytest.raises(ValueError, match="sparse gradient"):
         optimizer.step(lambda: table(torch.tensor([1])).pow(2).sum())
     assert torch.equal(table.weight, before)
+    with pytest.raises(ValueError, match="sparse gradient"):
+        as_torch(RULES["usam"], table, loss=lambda outputs, _: outputs.pow(2).sum()).step(torch.tensor([1]), TARGETS)
 
 
 def test_errors_say_what_to_do():
@@ -155,6 +205,8 @@ def test_errors_say_what_to_do():
         closure.step(lambda: 3.0)
     with pytest.raises(ValueError, match="inputs and targets"):
         as_torch(RULES["usam"], model, loss=LOSS).step()
+    with pytest.raises(ValueError, match="0-dim tensor"):
+        as_torch(RULES["usam"], model, loss=lambda outputs, _: outputs).step(INPUTS, TARGETS)
     with pytest.raises(ValueError, match="needs the samples"):
         as_torch(wb.optimizers.m_sam(0.1, 0.1, 2), model.parameters()).step(lambda: LOSS(model(INPUTS), TARGETS))
     with pytest.raises(ValueError, match="module together with loss"):

@@ -81,6 +81,8 @@ def top_eigenpairs(
     orthogonal to what was found look for more, until the chance of having missed one is below 0.001. That bound is
     computed, not assumed: an eigenvalue above all Ritz values of a start has weight at most `1 / sum_i p_i^2` in it
     (p_i its Lanczos polynomials, Christoffel's bound), and a uniform direction rarely weighs so little.
+    One vector at a time: on a CPU products in blocks of 2 to 10 are no cheaper each, and the ten largest eigenvalues of
+    an MLP with 4,810 parameters took 34 to 100 of them instead of 24.
     Not for use inside `torch.func.vmap`: see `sharpness`.
 
     Args:

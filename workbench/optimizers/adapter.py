@@ -108,11 +108,7 @@ class _ClosureOracle:
     def _collect(self, gradients: Iterable[Tensor | None]) -> Parameters:
         collected = {}
         for (name, tensor), gradient in zip(self._tensors.items(), gradients, strict=True):
-            if gradient is not None and gradient.layout != torch.strided:
-                raise ValueError(
-                    f"parameter {name} of shape {tuple(tensor.shape)} has a sparse gradient; use sparse=False"
-                )
-            collected[name] = torch.zeros_like(tensor) if gradient is None else gradient.detach()
+            collected[name] = torch.zeros_like(tensor) if gradient is None else _dense(name, gradient).detach()
             tensor.grad = None
         return self._packing.pack(collected)
 
@@ -186,10 +182,19 @@ class _Tape:
 
     @staticmethod
     def _derivative(value: Tensor, leaves: dict[str, Tensor], create_graph: bool = False) -> dict[str, Tensor]:
-        gradients = torch.autograd.grad(
-            value, list(leaves.values()), create_graph=create_graph, allow_unused=True, materialize_grads=True
+        if not value.requires_grad:
+            return {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
+        tensors = list(leaves.values())
+        found = torch.autograd.grad(
+            value, tensors, create_graph=create_graph, allow_unused=True, materialize_grads=True
         )
-        return dict(zip(leaves, gradients, strict=True))
+        return {name: _dense(name, gradient) for name, gradient in zip(leaves, found, strict=True)}
+
+
+def _dense(name: str, gradient: Tensor) -> Tensor:
+    if gradient.layout != torch.strided:
+        raise ValueError(f"parameter {name} of shape {tuple(gradient.shape)} has a sparse gradient; use sparse=False")
+    return gradient
 
 
 class _SampleOracle:
