@@ -9,7 +9,8 @@ import torch
 from test_run import BOWL, LINE
 
 import workbench as wb
-from workbench.dynamics import compiled, stepping
+from workbench.compiler import compiler_found
+from workbench.dynamics import stepping
 from workbench.dynamics.lifting import Lifted
 from workbench.optimizers import StepDecay, m_sam, usam
 
@@ -79,11 +80,11 @@ def test_a_compiled_single_run_and_grouped_ascents(short_blocks):
 
 
 def test_without_a_compiler_the_run_goes_on(monkeypatch, caplog):
-    monkeypatch.setattr(compiled.shutil, "which", lambda name: None)
-    compiled.compiler_found.cache_clear()
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    compiler_found.cache_clear()
     with caplog.at_level("WARNING", logger="workbench"):
         run = wb.run(BOWL, wb.optimizers.gradient_descent(0.1), steps=20, compile=True)
-    compiled.compiler_found.cache_clear()
+    compiler_found.cache_clear()
     assert not run.diverged and len(caplog.records) == 1 and "no C++ compiler" in caplog.text
 
 

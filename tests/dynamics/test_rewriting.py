@@ -5,9 +5,11 @@ import functools
 import numpy as np
 import pytest
 import torch
+from test_run import BOWL
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import workbench as wb
+from workbench.compiler import spell_out_scaled_sums
 from workbench.dynamics import stepping
 from workbench.dynamics.rewriting import rewritten, tanh
 
@@ -40,6 +42,43 @@ def test_narrow_products_are_turned_and_stay_equal(rows, inner, columns, turned)
         torch.testing.assert_close(new, old, rtol=1e-13, atol=1e-14)
     product = next(node for node in module.graph.nodes if "bmm" in str(node.target))
     assert turned == (product.args[0].op == "call_function")
+
+
+def test_scaled_sums_are_spelled_out():
+    def step(x, y):
+        return torch.add(x, y, alpha=-0.3), torch.add(x, y), x + 2
+
+    x, y = torch.arange(4.0), torch.ones(4)
+    module = make_fx(step)(x, y)
+    spell_out_scaled_sums(module.graph)
+    module.recompile()
+    assert not any(node.kwargs for node in module.graph.nodes)
+    for new, old in zip(module(x, y), step(x, y), strict=True):
+        torch.testing.assert_close(new, old)
+
+
+@pytest.mark.slow
+def test_a_compiled_single_network_equals_the_plain_one(monkeypatch):
+    """Its weights' gradients are plain matrix products, into which the compiler folds the step, once without its size."""
+    monkeypatch.setattr(stepping, "BLOCK", 2)
+    digits = wb.data.load("digits", train=60, centre=True)
+    problem = wb.problems.classifier(digits, hidden=[12], loss="squared", dtype=torch.float64)
+    runs = [
+        wb.run(problem, wb.optimizers.gradient_descent(0.3), steps=15, compile=compile, progress=False)
+        for compile in (False, True)
+    ]
+    for name, value in runs[0].parameters.items():
+        torch.testing.assert_close(runs[1].parameters[name], value, rtol=1e-11, atol=1e-13)
+
+
+def test_code_that_computes_something_else_is_not_used(monkeypatch, caplog):
+    monkeypatch.setattr(
+        torch._inductor, "compile", lambda module, tensors, options: lambda *x: module(*(2 * t for t in x))
+    )
+    run = wb.run(BOWL, wb.optimizers.gradient_descent(0.1), steps=20, compile=True, progress=False)
+    plain = wb.run(BOWL, wb.optimizers.gradient_descent(0.1), steps=20, compile=False, progress=False)
+    assert "do not compute what the steps compute" in caplog.text
+    torch.testing.assert_close(run.parameters, plain.parameters)
 
 
 @pytest.mark.slow

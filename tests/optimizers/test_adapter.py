@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import workbench as wb
+from workbench.compiler import compiler_found
 from workbench.dynamics.oracle import StepOracle
 from workbench.optimizers import as_torch
 from workbench.problems.base import Problem
@@ -80,6 +81,24 @@ def test_m_sam_groups_through_the_module_form():
     expected = pure(rule, 3)
     for key, value in model.named_parameters():
         torch.testing.assert_close(value.detach(), expected[key], rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compiler", ["g++", None])
+@pytest.mark.parametrize("rule", [wb.optimizers.sam(0.3, 0.05, beta=0.9), wb.optimizers.m_sam(0.3, 0.05, 2)])
+def test_compiled_steps_are_the_plain_ones_with_and_without_a_compiler(rule, compiler, monkeypatch, caplog):
+    if compiler is None:
+        monkeypatch.setattr("shutil.which", lambda name: None)
+    compiler_found.cache_clear()
+    plain, fast = network(), network()
+    optimizers = [as_torch(rule, plain, loss=LOSS), as_torch(rule, fast, loss=LOSS, compile=True)]
+    compiler_found.cache_clear()
+    for _ in range(3):
+        losses = [optimizer.step(INPUTS, TARGETS) for optimizer in optimizers]
+        torch.testing.assert_close(*losses, rtol=1e-10, atol=0)
+    for one, other in zip(plain.parameters(), fast.parameters(), strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-10, atol=1e-12)
+    assert ("no C++ compiler" in caplog.text) == (compiler is None)
 
 
 def forms(rule, model, loss=LOSS):

@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from workbench.compiler import compiler_found
 from workbench.draws import Seed
-from workbench.dynamics.compiled import NotTraceable, advance, compiler_found
+from workbench.dynamics.compiled import NotTraceable, advance
 from workbench.dynamics.lifting import Lifted
 from workbench.dynamics.minibatches import Minibatches
 from workbench.dynamics.oracle import StepOracle

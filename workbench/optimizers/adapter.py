@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from workbench.compiler import compiler_found, options
 from workbench.optimizers.rule import Rule, State
 from workbench.optimizers.schedules import at
 from workbench.parameters import Parameters, concrete, inner, tree_map
@@ -259,7 +260,11 @@ class RuleOptimizer(torch.optim.Optimizer):
         self._tied = True
         trainable: Any = [p for p in module.parameters() if p.requires_grad] if module is not None else parameters
         super().__init__(trainable, {"step_size": None})
-        self._compiled = torch.compile(self._functional_step) if compile else None
+        self._compiled = None
+        if compile:
+            # Without a C++ compiler the step is still traced, with guards, into a list of plain tensor operations.
+            how: Any = {"options": options()} if compiler_found() else {"backend": "aot_eager"}
+            self._compiled = torch.compile(self._functional_step, **how)
 
     def step(self, *arguments: Any) -> Tensor:  # type: ignore[override]
         """One update: `step(closure)`, or `step(inputs, targets)` for a module with its loss. Returns the loss before it."""
@@ -382,7 +387,8 @@ def as_torch(
 
     parameters: what torch optimizers take (tensors or parameter groups, which may set `step_size`), or a module together
         with `loss(outputs, targets)`, whose minibatch mean it must be; then call `step(inputs, targets)`.
-    compile: compile the functional step with `torch.compile` (module form only).
+    compile: compile the functional step with `torch.compile` (module form only); without a C++ compiler it is traced
+        alone, which still spares groups of samples most of their overhead.
     Raises ValueError for sparse gradients, for closures that do not return a loss, and where a rule needs more than the
     closure can give.
     """
