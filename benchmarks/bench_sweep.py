@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+from unittest import mock
 
 import torch
 from torch import nn
 
 import workbench as wb
 from benchmarks.measure import compare, once, row
+from workbench.compiler import compiler_found
 from workbench.optimizers import as_torch, m_sam, sam
 
 STEPS = 100
@@ -86,6 +88,11 @@ def _adapter(what: str) -> list[dict[str, object]]:
         for name, rule in rules.items()
         for compiled in (False, True)
     }
+    with mock.patch("shutil.which", return_value=None):
+        compiler_found.cache_clear()
+        for name, rule in rules.items():
+            functional[f"{name}, compile=True without a compiler"] = as_torch(rule, network(), loss=loss, compile=True)
+    compiler_found.cache_clear()
 
     def backward(model: nn.Module) -> torch.Tensor:
         model.zero_grad()

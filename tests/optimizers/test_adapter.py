@@ -1,6 +1,7 @@
 """The torch optimizer does exactly what the pure rule does, and says no clearly where it cannot."""
 
 import copy
+import inspect
 
 import pytest
 import torch
@@ -99,6 +100,21 @@ def test_compiled_steps_are_the_plain_ones_with_and_without_a_compiler(rule, com
     for one, other in zip(plain.parameters(), fast.parameters(), strict=True):
         torch.testing.assert_close(other, one, rtol=1e-10, atol=1e-12)
     assert ("no C++ compiler" in caplog.text) == (compiler is None)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    "isolate_recompiles" not in inspect.signature(torch.compile).parameters, reason="this torch shares compiled code"
+)
+def test_the_tenth_optimizer_of_a_process_is_compiled_too(monkeypatch, caplog):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    compiler_found.cache_clear()
+    for _ in range(10):
+        model = torch.nn.Linear(6, 3).double()
+        loss = as_torch(RULES["gd"], model, loss=LOSS, compile=True).step(INPUTS, TARGETS)
+        assert torch.isfinite(loss)
+    compiler_found.cache_clear()
+    assert "recompile_limit" not in caplog.text
 
 
 def forms(rule, model, loss=LOSS):

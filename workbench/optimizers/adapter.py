@@ -11,6 +11,7 @@ Two ways of calling `step`:
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -264,6 +265,9 @@ class RuleOptimizer(torch.optim.Optimizer):
         if compile:
             # Without a C++ compiler the step is still traced, with guards, into a list of plain tensor operations.
             how: Any = {"options": options()} if compiler_found() else {"backend": "aot_eager"}
+            if "isolate_recompiles" in inspect.signature(torch.compile).parameters:
+                # Optimizers share their code: else the ninth one of a process would silently not be compiled.
+                how["isolate_recompiles"] = True
             self._compiled = torch.compile(self._functional_step, **how)
 
     def step(self, *arguments: Any) -> Tensor:  # type: ignore[override]
