@@ -36,7 +36,7 @@ def growth_rate(
         raise ValueError(f"steps must be an int >= 2, got {steps!r}")
     step = update_map(problem, rule)
     displacement, _ = _resized(direction, size)
-    total = torch.zeros((), dtype=direction.dtype)
+    total = direction.new_zeros(())
     for k in range(steps):
         displacement, growth = _resized(cast(Tensor, step(point + displacement)[0]) - point, size)
         if 2 * k >= steps:

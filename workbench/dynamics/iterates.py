@@ -53,7 +53,7 @@ def suffix_averages(trajectory: Parameters) -> Parameters:
     """Entry tau - 1 is the mean of the iterates tau, ..., T: reversed cumulative means along the leading dimension."""
 
     def of_leaf(leaf: Tensor) -> Tensor:
-        lengths = torch.arange(leaf.shape[0], 0, -1, dtype=leaf.dtype).reshape(-1, *(1 for _ in leaf.shape[1:]))
-        return leaf.flip(0).cumsum(0).flip(0) / lengths
+        lengths = torch.arange(leaf.shape[0], 0, -1, dtype=leaf.dtype, device=leaf.device)
+        return leaf.flip(0).cumsum(0).flip(0) / lengths.reshape(-1, *(1 for _ in leaf.shape[1:]))
 
     return tree_map(of_leaf, trajectory)

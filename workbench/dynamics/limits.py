@@ -13,7 +13,7 @@ from workbench.dynamics.sweep import sweep
 from workbench.dynamics.update_map import update_map
 from workbench.optimizers.filters import filter_ratio
 from workbench.optimizers.rule import Rule
-from workbench.parameters import Parameters, add_scaled, count, norm, subtract, unravel
+from workbench.parameters import Parameters, add_scaled, count, leaves, norm, subtract, unravel
 from workbench.problems.base import Problem
 
 
@@ -45,7 +45,7 @@ def perturbation_audit(
     """
 
     def kicked(copy: Tensor) -> dict[str, Tensor]:
-        kick = draws.normal(copy, (count(parameters),), stream="kick")
+        kick = draws.normal(copy, (count(parameters),), stream="kick").to(leaves(parameters)[0].device)
         start = add_scaled(parameters, size, unravel(kick, parameters))
         end = run(problem, rule, seed=copy, steps=steps, start=start)
         return {

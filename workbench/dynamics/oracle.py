@@ -46,7 +46,7 @@ class StepOracle:
             raise NotTraceable("random directions are drawn on the host, step by step")
         like = ravel(parameters)
         entries = draws.normal(self.seed, tuple(like.shape), stream="ascent", counter=self.step, dtype=like.dtype)
-        return unravel(entries, parameters)
+        return unravel(entries.to(like.device), parameters)
 
     def group_gradients(self, parameters: Parameters, size: int) -> Parameters:
         groups = self._groups(size)

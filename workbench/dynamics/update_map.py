@@ -8,7 +8,7 @@ import torch
 
 from workbench.dynamics.oracle import StepOracle
 from workbench.optimizers.rule import Rule, State
-from workbench.parameters import Parameters, zeros_like
+from workbench.parameters import Parameters, leaves, zeros_like
 from workbench.problems.base import Problem
 
 
@@ -21,7 +21,7 @@ def update_map(problem: Problem, rule: Rule) -> Callable[..., tuple[Parameters, 
     """
 
     def step(parameters: Parameters, velocity: Parameters | None = None) -> tuple[Parameters, ...]:
-        count = torch.zeros((), dtype=torch.int64)
+        count = torch.zeros((), dtype=torch.int64, device=leaves(parameters)[0].device)
         moved, state = rule.step(StepOracle(problem, count), parameters, State(count, velocity))
         return (moved,) if state.velocity is None else (moved, state.velocity)
 

@@ -41,8 +41,8 @@ class FreshCoordinate:
 
     def __call__(self, oracle: Oracle, parameters: Any, rho: float | Tensor) -> Any:
         blocks = parameters["blocks"]
-        here = torch.arange(blocks.shape[0]) == self.block
-        now = torch.arange(blocks.shape[1]) == oracle.count
+        here = torch.arange(blocks.shape[0], device=blocks.device) == self.block
+        now = torch.arange(blocks.shape[1], device=blocks.device) == oracle.count
         return {
             "blocks": torch.where(here[:, None] & now, rho, torch.zeros_like(blocks)),
             "extra": torch.zeros_like(parameters["extra"]),
@@ -66,7 +66,7 @@ class WeightedCoordinate:
         reach = self.weights * (rho - blocks.abs())
         reach = torch.where((mean.abs() == 1)[:, None], reach, -torch.inf)
         flat = reach.reshape(-1)
-        best = (torch.arange(flat.shape[0]) == flat.argmax()).reshape(blocks.shape)
+        best = (torch.arange(flat.shape[0], device=flat.device) == flat.argmax()).reshape(blocks.shape)
         return {
             "blocks": torch.where(best, rho * mean[:, None], torch.zeros_like(blocks)),
             "extra": torch.zeros_like(parameters["extra"]),
