@@ -14,6 +14,7 @@ from torch.nn import functional
 
 import workbench as wb
 from benchmarks.measure import available, compare, row
+from benchmarks.networks import CNN, cnn
 from workbench.curvature.products import hvp_operator
 
 REPEATS = 5
@@ -198,16 +199,9 @@ def _per_sample() -> list[dict[str, object]]:
     images, labels = load_digits(return_X_y=True)
     inputs, targets = torch.tensor(images / 16, dtype=torch.float32).reshape(-1, 1, 8, 8), torch.tensor(labels)
 
-    def network() -> nn.Sequential:
-        torch.manual_seed(0)
-        return nn.Sequential(
-            *(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
-            *(nn.Flatten(), nn.Linear(512, 30), nn.ReLU(), nn.Linear(30, 10)),
-        )
-
-    loss = wb.curvature.empirical_loss(network(), functional.cross_entropy, inputs, targets)
+    loss = wb.curvature.empirical_loss(cnn(CNN), functional.cross_entropy, inputs, targets)
     parameters = loss.parameters()
-    model = network()
+    model = cnn(CNN)
 
     def one_batch() -> Tensor:
         value = functional.cross_entropy(functional_call(model, dict(model.named_parameters()), (inputs,)), targets)
@@ -223,12 +217,12 @@ def _per_sample() -> list[dict[str, object]]:
     contenders: dict[str, Contender | None] = {
         "workbench": lambda: wb.curvature.per_sample_gradients(loss, parameters),
         "workbench, norms only (ghost)": lambda: wb.curvature.per_sample_gradient_norms(loss, parameters, chunk=256),
-        "opacus": _opacus(network(), inputs, targets) if available("opacus") else None,
-        "BackPACK": _backpack(network(), inputs, targets) if available("backpack") else None,
+        "opacus": _opacus(cnn(CNN), inputs, targets) if available("opacus") else None,
+        "BackPACK": _backpack(cnn(CNN), inputs, targets) if available("backpack") else None,
         "one backward pass per sample": loop,
         "one gradient of the whole batch": one_batch,
     }
-    return _table("gradients of 1,797 samples, CNN of 20,500 parameters, float32", contenders)
+    return _table(f"gradients of 1,797 samples, {CNN}, float32", contenders)
 
 
 def _opacus(model: nn.Sequential, inputs: Tensor, targets: Tensor) -> Contender:

@@ -67,7 +67,7 @@ def _jax_diagonal(problem, radii):
     import jax
     import jax.numpy as jnp
 
-    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_enable_x64", problem.inputs.dtype == torch.float64)
     inputs, targets = jnp.asarray(problem.inputs.numpy()), jnp.asarray(problem.targets.numpy())
 
     def loss(parameters):
@@ -135,7 +135,7 @@ def _jax_mlps(problem):
     import jax
     import jax.numpy as jnp
 
-    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_enable_x64", problem.inputs.dtype == torch.float64)
     start = torch.func.vmap(problem.initial)(torch.arange(64))
     start = {name: jnp.asarray(value.numpy()) for name, value in start.items()}
     inputs, targets = (jnp.asarray(tensor.numpy()) for tensor in problem.data)

@@ -10,6 +10,7 @@ from torch import nn
 
 import workbench as wb
 from benchmarks.measure import compare, once, row
+from benchmarks.networks import CNN, SMALL_CNN, cnn
 from workbench.compiler import compiler_found
 from workbench.optimizers import as_torch, m_sam, sam
 
@@ -20,7 +21,7 @@ STEPS_TIMED, BATCH = 20, 128
 
 def rows() -> list[dict[str, object]]:
     """Sweeps of diagonal networks, exact spectra of 20 seeds, SAM steps of two CNNs."""
-    return [_diagonal_networks(), _spectra(), *(row for what in NETWORKS for row in _adapter(what))]
+    return [_diagonal_networks(), _spectra(), *(row for what in (CNN, SMALL_CNN) for row in _adapter(what))]
 
 
 def _diagonal_networks() -> dict[str, object]:
@@ -57,27 +58,11 @@ def _spectra() -> dict[str, object]:
     return row("exact spectra of 20 seeds of the 65-parameter MLP", timed["sweep"], "loop over seeds", timed["loop"])
 
 
-NETWORKS = {
-    "CNN of 20,500 parameters": (16, 32, nn.Identity(), nn.MaxPool2d(2), 30),
-    "small CNN of 18,346 parameters": (8, 16, nn.MaxPool2d(2), nn.Identity(), 64),
-}
-"""Channels of two convolutions, what pools after each, and the hidden width; a small one is mostly overhead."""
-
-
-def _network(first: int, second: int, early: nn.Module, late: nn.Module, hidden: int) -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(
-        *(nn.Conv2d(1, first, 3, padding=1), nn.ReLU(), early),
-        *(nn.Conv2d(first, second, 3, padding=1), nn.ReLU(), late, nn.Flatten()),
-        *(nn.Linear(16 * second, hidden), nn.ReLU(), nn.Linear(hidden, 10)),
-    )
-
-
 def _adapter(what: str) -> list[dict[str, object]]:
     inputs = torch.randn(BATCH, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     targets = torch.arange(BATCH) % 10
     loss = nn.functional.cross_entropy
-    network = functools.partial(_network, *NETWORKS[what])
+    network = functools.partial(cnn, what)
 
     plain, twice, closed, looped = (network() for _ in range(4))
     sgd = torch.optim.SGD(plain.parameters(), lr=0.05, momentum=0.9)

@@ -24,7 +24,7 @@ def compiler_found() -> bool:
     return found
 
 
-def options() -> dict[str, Any]:
+def inductor_options() -> dict[str, Any]:
     """Options for `torch.compile` and `torch._inductor.compile`.
 
     Inductor takes `torch.add(x, a @ b, alpha=c)` for `x + a @ b`: the step of a gradient method on a weight matrix, with

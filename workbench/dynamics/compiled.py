@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from workbench.compiler import options
-from workbench.dynamics.rewriting import rewritten
+from workbench.compiler import inductor_options
+from workbench.dynamics.rewriting import rewrite_for_cpu
 
 log = logging.getLogger("workbench")
 
@@ -130,7 +130,9 @@ def _compile(function: Function, tensors: Sequence[Tensor]) -> Function:
             expected = function(*tensors)
             if not all(map(same, expected, function(*tensors))):
                 raise NotTraceable("two calls of the step differ: something that it looks at is not among its tensors")
-            block = torch._inductor.compile(rewritten(module), list(tensors), options=options() | _OPTIONS)
+            if all(leaf.device.type == "cpu" for leaf in tensors):
+                rewrite_for_cpu(module)
+            block = torch._inductor.compile(module, list(tensors), options=inductor_options() | _OPTIONS)
             if not all(map(_agree, block(*tensors), expected)):
                 raise RuntimeError("the compiled steps do not compute what the steps compute (please report this)")
             return block

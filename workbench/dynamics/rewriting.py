@@ -10,12 +10,11 @@ from torch import fx
 _ATEN = torch.ops.aten
 
 
-def rewritten(module: fx.GraphModule) -> fx.GraphModule:
-    """The module with both rewritings, in place."""
+def rewrite_for_cpu(module: fx.GraphModule) -> None:
+    """Both rewritings, in place."""
     _turn_narrow_products(module.graph)
     _replace_tanh(module.graph)
     module.recompile()
-    return module
 
 
 def _turn_narrow_products(graph: fx.Graph) -> None:
@@ -43,7 +42,7 @@ def _replace_tanh(graph: fx.Graph) -> None:
 
 
 def tanh(x: Any) -> Any:
-    """tanh by one exponential, within 5 units in the last place, in less than half the time of the vectorised library's.
+    """tanh, entry by entry, by one exponential: within 5 units in the last place, in half the time of the vectorised library.
 
     Below 1/2, where 1 - 2/(e^2x + 1) cancels, Lambert's continued fraction x/(1 + x^2/(3 + x^2/(5 + ...))) cut at 13.
     """
