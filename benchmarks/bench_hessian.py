@@ -14,8 +14,9 @@ from torch.nn import functional
 
 import workbench as wb
 from benchmarks.measure import available, compare, row
+from workbench.curvature.flat import flatten
 from workbench.curvature.hessian import hessian_rows
-from workbench.curvature.products import flatten, hvp_operator
+from workbench.curvature.products import autograd_operator
 
 REPEATS = 3
 BLOCK = 64
@@ -40,7 +41,7 @@ def _hessians(dtype: torch.dtype) -> list[dict[str, object]]:
     parameters = loss.parameters()
     ours = {
         "taps": lambda: wb.curvature.hessian(loss, parameters),
-        "products": lambda: hessian_rows(hvp_operator(loss, parameters)),
+        "products": lambda: hessian_rows(autograd_operator(loss, parameters)),
     }
     peers = {
         "torch.func, jacrev of grad in chunks": lambda: _torch_func(model, inputs, targets),

@@ -11,16 +11,23 @@ from workbench.curvature import empirical_loss, hessian
 from workbench.curvature.chain import chain_matrix
 from workbench.curvature.directional import directional_matrix
 from workbench.curvature.hessian import hessian_rows
-from workbench.curvature.products import hvp_operator
-from workbench.curvature.structured import recognised, structured_matrix
+from workbench.curvature.products import autograd_operator, hvp_operator
+from workbench.curvature.structured import block_product, recognised, structured_matrix
 
 ACTIVATIONS = [nn.Tanh, nn.ReLU, nn.GELU, nn.Softplus]
 PROFILE = settings(max_examples=25, deadline=None, derandomize=True)
 
 
 def generic(loss, parameters):
-    rows = hessian_rows(hvp_operator(loss, parameters))
+    rows = hessian_rows(autograd_operator(loss, parameters))
     return (rows + rows.mT) / 2
+
+
+def in_blocks(loss, parameters):
+    """Every row by the products that know the layers."""
+    operator = hvp_operator(loss, parameters)
+    assert operator.block_product is not None
+    return hessian_rows(operator)
 
 
 def assert_equal(matrix, reference, epsilons=400):
@@ -80,6 +87,7 @@ def test_perceptrons(network, name, decay):
     assert_equal(with_decay(chain_matrix(loss, parameters, "hessian"), loss), reference)
     assert_equal(with_decay(directional_matrix(loss, parameters, "hessian"), loss), reference)
     assert_equal(hessian(loss, parameters), reference)
+    assert_equal(in_blocks(loss, parameters), reference)
 
 
 @PROFILE
@@ -176,6 +184,7 @@ def test_structure_is_recognised_and_never_assumed(model, structured, chain):
     assert_equal(hessian(loss, parameters), reference)
     if structured:
         assert loss.structure.chain == chain
+        assert_equal(hessian_rows(hvp_operator(loss, parameters)), reference)
         assert_equal(directional_matrix(loss, parameters, "hessian"), reference)
 
 
@@ -190,6 +199,19 @@ def test_frozen_and_reordered_parameters():
     assert list(parameters) == ["4.bias", "2.weight", "0.bias"]
     assert loss.structure.chain
     assert_equal(hessian(loss, parameters), generic(loss, parameters))
+    assert_equal(in_blocks(loss, parameters), generic(loss, parameters))
+
+
+def test_convolutions_of_single_pixels_are_a_chain():
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 5, 4), nn.Tanh(), nn.Conv2d(5, 3, 1), nn.Softplus(), nn.Conv2d(3, 2, 1), nn.Flatten()
+    )
+    inputs = torch.randn(7, 1, 4, 4, dtype=torch.float64)
+    loss = empirical_loss(model.double(), functional.cross_entropy, inputs, torch.arange(7) % 2)
+    assert loss.structure.chain
+    assert_equal(hessian(loss, loss.parameters()), generic(loss, loss.parameters()))
+    assert_equal(in_blocks(loss, loss.parameters()), generic(loss, loss.parameters()))
 
 
 def test_unused_parameters_have_zero_rows():
@@ -213,10 +235,11 @@ def test_single_precision_keeps_seven_digits():
     model = nn.Sequential(nn.Linear(8, 12), nn.Tanh(), nn.Linear(12, 3))
     inputs, targets = torch.randn(300, 8), torch.arange(300) % 3
     single = empirical_loss(model, functional.cross_entropy, inputs, targets)
-    matrix = hessian(single, single.parameters())
+    matrix, rows = hessian(single, single.parameters()), in_blocks(single, single.parameters())
     double = empirical_loss(model.double(), functional.cross_entropy, inputs.double(), targets)
     reference = generic(double, double.parameters())
     assert (matrix.double() - reference).abs().max() <= 1e-6 * reference.abs().max()
+    assert (rows.double() - reference).abs().max() <= 1e-6 * reference.abs().max()
 
 
 def test_many_samples_are_summed_in_steps(monkeypatch):
@@ -225,8 +248,11 @@ def test_many_samples_are_summed_in_steps(monkeypatch):
     whole = chain_matrix(loss, loss.parameters(), "hessian")
     monkeypatch.setattr("workbench.curvature.chain._TEMPORARY_BYTES", 1)
     monkeypatch.setattr("workbench.curvature.directional._BLOCK_BYTES", 3000)
+    monkeypatch.setattr("workbench.curvature.chain_products._TEMPORARY_BYTES", 1)
+    monkeypatch.setattr("workbench.curvature.chain_products._POINT_BYTES", 1)
     assert_equal(chain_matrix(loss, loss.parameters(), "hessian"), whole)
     assert_equal(directional_matrix(loss, loss.parameters(), "hessian"), whole)
+    assert_equal(in_blocks(loss, loss.parameters()), whole)
 
 
 @pytest.mark.parametrize("build", [chain_matrix, directional_matrix])
@@ -237,6 +263,32 @@ def test_runs_in_a_batch_equal_single_runs(build):
     together = torch.func.vmap(lambda parameters: build(loss, parameters, "hessian"))(runs)
     for run in range(3):
         assert_equal(together[run], build(loss, {name: entry[run] for name, entry in runs.items()}, "hessian"))
+
+
+def test_products_with_blocks_in_a_batch_equal_single_ones():
+    torch.manual_seed(0)
+    loss = two_classes(nn.Sequential(nn.Linear(4, 3), nn.Softplus(), nn.Linear(3, 2)))
+    parameters = loss.parameters()
+    blocks = torch.randn(5, 3, 23, dtype=torch.float64)
+    operator, reference = hvp_operator(loss, parameters), autograd_operator(loss, parameters)
+    assert_equal(torch.func.vmap(operator)(blocks), reference(blocks.flatten(0, 1)).reshape(blocks.shape))
+    runs = {name: torch.randn(5, *entry.shape, dtype=entry.dtype) for name, entry in parameters.items()}
+    together = torch.func.vmap(lambda run, block: hvp_operator(loss, run)(block))(runs, blocks)
+    for index in range(5):
+        run = {name: entry[index] for name, entry in runs.items()}
+        assert_equal(together[index], autograd_operator(loss, run)(blocks[index]))
+
+
+def test_products_know_the_layers_where_that_holds_and_pays():
+    torch.manual_seed(0)
+    loss = two_classes(nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2)))
+    parameters = loss.parameters()
+    assert block_product(loss, parameters) is not None
+    assert block_product(loss, {name: entry.clone().requires_grad_() for name, entry in parameters.items()}) is None
+    assert block_product(lambda point: loss(point), parameters) is None
+    wide = two_classes(nn.Linear(4, 33))
+    assert wide.structure.chain
+    assert block_product(wide, wide.parameters()) is None
 
 
 def test_a_problem_lends_its_structure_to_its_loss():

@@ -12,7 +12,7 @@ from torch import Tensor
 from workbench import draws
 from workbench.parameters import Parameters
 
-from .products import Loss, flat_loss, flatten
+from .flat import Loss, flat_loss, flatten
 from .sharpness import Scaling, rescaled
 from .trace import Estimate
 

@@ -11,9 +11,10 @@ from torch import Tensor
 from workbench import draws
 from workbench.parameters import Parameters
 
+from .flat import Loss, flat_loss, flatten
 from .hessian import hessian_rows, require_dense, symmetrised
 from .per_sample import SampleLoss, sample_problem
-from .products import Loss, flat_loss, flatten, hvp_operator
+from .products import hvp_operator
 from .sharpness import Scaling, rescaled
 
 

@@ -7,6 +7,7 @@ d = e'(h) (Wᵀ d'), S = diag(e') Wᵀ S' W diag(e') + diag(e'' Wᵀ d'), and fo
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from .directional import Kind, tap_products
 from .sums import Sums
-from .taps import run_with
+from .taps import Layer, run_with
 from .traffic import runs_at_once
 
 if TYPE_CHECKING:
@@ -51,14 +52,12 @@ class _Chain:
         self.sums = Sums(self.layers, parameters)
 
     def add(self, inputs: Tensor, targets: Tensor) -> None:
-        layers, last = self.layers, len(self.layers) - 1
-        values, slopes, bends = self._forward(inputs, targets)
-        z = [layer.extended(value)[:, 0] for layer, value in zip(layers, values, strict=True)]
-        unit = layers[last].unit_taps(self._held[last])
-        changes = tap_products(self.loss, layers, self.parameters, inputs, targets, self.kind, last, unit)
-        row = {last: changes.gradient_changes[0].flatten(2).movedim(0, 2)}
+        last = len(self.layers) - 1
+        point = chain_point(self.loss, self.parameters, inputs, targets, self.kind)
+        z, slopes, bends = point.inputs, point.slopes, point.bends
+        row = {last: point.second}
         inflow: dict[int, Tensor] = {}
-        deltas = {last: changes.gradients[0].flatten(1)}
+        deltas = {last: point.gradient}
         self._accumulate(last, row, z, deltas, inflow, slopes)
         for index in range(last - 1, -1, -1):
             weight = self._weight(index + 1)
@@ -100,44 +99,71 @@ class _Chain:
                 self.sums.add_inflow(at, index, deltas[at], z[index], change)
 
     def _weight(self, index: int) -> Tensor:
-        layer = self.layers[index]
-        return self.parameters[layer.weight] if layer.weight else layer.module.weight.detach()
+        return weight_of(self.layers[index], self.parameters)
 
-    def _forward(self, inputs: Tensor, targets: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        """Inputs of the layers, and slope and bend (first and second derivative) of what follows each but the last."""
-        seen: list[Tensor] = []
-        outputs: list[Tensor] = []
 
-        def evaluate() -> Tensor:
-            return self.loss.data_loss(self.parameters, inputs, targets)
+def weight_of(layer: Layer, parameters: dict[str, Tensor]) -> Tensor:
+    """A layer's weight [unit, column], whether trainable or frozen."""
+    return (parameters[layer.weight] if layer.weight else layer.module.weight.detach()).flatten(1)
 
+
+@dataclass(frozen=True)
+class ChainPoint:
+    """What a chain's derivatives at one point are made of.
+
+    `inputs` [sample, column] of every layer, extended by a 1 for the bias; `slopes` and `bends` [sample, unit], first and
+    second derivative of what follows each layer but the last; the loss's `gradient` [sample, output] and `second`
+    derivative [sample, output, output] with respect to the last layer's output.
+    """
+
+    inputs: list[Tensor]
+    slopes: list[Tensor]
+    bends: list[Tensor]
+    gradient: Tensor
+    second: Tensor
+
+
+def chain_point(
+    loss: EmpiricalLoss, parameters: dict[str, Tensor], inputs: Tensor, targets: Tensor, kind: Kind
+) -> ChainPoint:
+    """One forward pass, and the derivatives between the layers and after the last."""
+    layers, last = loss.layers, len(loss.layers) - 1
+    seen: list[Tensor] = []
+    outputs: list[Tensor] = []
+
+    def evaluate() -> Tensor:
+        return loss.data_loss(parameters, inputs, targets)
+
+    run_with(
+        layers,
+        evaluate,
+        lambda index, values: (outputs.append(values), values)[1],
+        lambda index, values: (seen.append(values), values)[1],
+    )
+
+    def inputs_sum(held: tuple[Tensor, ...]) -> Tensor:
+        inside: list[Tensor] = []
         run_with(
-            self.layers,
+            layers,
             evaluate,
-            lambda index, values: (outputs.append(values), values)[1],
-            lambda index, values: (seen.append(values), values)[1],
+            lambda index, _: held[index] if index < last else outputs[index],
+            lambda index, values: (inside.append(values), values)[1],
         )
-        self._held = outputs
+        return sum((entry.sum() for entry in inside[1:]), start=torch.zeros_like(seen[0][0]).sum())
 
-        def inputs_sum(held: tuple[Tensor, ...]) -> Tensor:
-            inside: list[Tensor] = []
-            run_with(
-                self.layers,
-                evaluate,
-                lambda index, _: held[index] if index < len(held) else outputs[index],
-                lambda index, values: (inside.append(values), values)[1],
-            )
-            return sum((entry.sum() for entry in inside[1:]), start=torch.zeros_like(seen[0][0]).sum())
+    slopes_of = torch.func.grad(inputs_sum)
 
-        held = tuple(outputs[:-1])
-        if not held:
-            return seen, [], []
-        slopes_of = torch.func.grad(inputs_sum)
+    def slopes_sum(held: tuple[Tensor, ...]):
+        slopes = slopes_of(held)
+        return sum(slope.sum() for slope in slopes), slopes
 
-        def slopes_sum(held: tuple[Tensor, ...]):
-            slopes = slopes_of(held)
-            return sum(slope.sum() for slope in slopes), slopes
-
-        bends, slopes = torch.func.grad(slopes_sum, has_aux=True)(held)
-        flat = [[entry.reshape(len(inputs), -1) for entry in entries] for entries in (slopes, bends)]
-        return seen, flat[0], flat[1]
+    bends, slopes = torch.func.grad(slopes_sum, has_aux=True)(tuple(outputs[:-1])) if last else ((), ())
+    unit = layers[last].unit_taps(outputs[last])
+    changes = tap_products(loss, layers, parameters, inputs, targets, kind, last, unit)
+    return ChainPoint(
+        [layer.extended(value)[:, 0] for layer, value in zip(layers, seen, strict=True)],
+        [slope.reshape(len(inputs), -1) for slope in slopes],
+        [bend.reshape(len(inputs), -1) for bend in bends],
+        changes.gradients[0].flatten(1),
+        changes.gradient_changes[0].flatten(2).movedim(0, 2),
+    )

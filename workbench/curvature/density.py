@@ -11,7 +11,8 @@ from torch import Tensor
 from workbench import draws, memory
 from workbench.parameters import Parameters
 
-from .products import HVPOperator, Loss, flatten, hvp_operator
+from .flat import Loss, flatten
+from .products import HVPOperator, hvp_operator
 from .spectrum import spectrum
 
 _EXACT = 512

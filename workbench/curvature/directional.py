@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from .products import pullback
+from .flat import pullback
 from .sums import Sums
 from .taps import Layer, run_with, tapped_loss
 from .traffic import runs_at_once

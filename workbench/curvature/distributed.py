@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -13,7 +12,8 @@ from torch import distributed as processes
 
 from workbench.parameters import Parameters
 
-from .products import HVPOperator, flatten, hvp_operator
+from .flat import flatten
+from .products import HVPOperator, hvp_operator
 
 
 class MinibatchLoss:
@@ -71,7 +71,8 @@ class MinibatchLoss:
                 flat, lambda batch: hvp_operator(lambda point: self.batch_loss(point, *batch), parameters)(vectors)
             )
 
-        return _WholeBlocks(product, self.gradient(parameters), flat.numel(), flat.dtype, flat.device)
+        # One pass over the data for a whole block.
+        return HVPOperator(product, self.gradient(parameters), flat.numel(), flat.dtype, flat.device, product)
 
     def _total(self, like: Tensor, of_batch: Callable[[tuple[Tensor, ...]], Tensor]) -> Tensor:
         """Weighted sum of a quantity over this process's batches, then over the processes."""
@@ -92,16 +93,6 @@ class MinibatchLoss:
             processes.all_reduce(count)
             weight = int(count)
         return total / weight if self.reduction == "mean" else total
-
-
-@dataclass(frozen=True)
-class _WholeBlocks(HVPOperator):
-    """An operator whose product takes a block of vectors at once: one pass over the data for all of them."""
-
-    def __call__(self, vectors: Tensor) -> Tensor:
-        if vectors.ndim not in (1, 2) or vectors.shape[-1] != self.size:
-            raise ValueError(f"vector has shape {tuple(vectors.shape)}; expected [{self.size}] or [k, {self.size}]")
-        return self.product(vectors)
 
 
 def _several() -> bool:

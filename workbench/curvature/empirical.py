@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from workbench.parameters import inner
 
-from .products import Parameters
+from .flat import Parameters
 from .taps import Layer, Structure, analyse
 
 _BATCH_NORMS = (nn.modules.batchnorm._BatchNorm,)

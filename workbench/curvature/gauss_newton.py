@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from .directional import Kind
 from .empirical import EmpiricalLoss
+from .flat import Loss, Parameters, flatten, pullback
 from .hessian import hessian, require_dense
-from .products import Loss, Parameters, flatten, pullback
 from .structured import recognised, structured_matrix
 
 _BLOCK_BYTES = 64 * 2**20

@@ -9,7 +9,8 @@ from torch import Tensor
 from workbench import memory
 
 from .empirical import known
-from .products import HVPOperator, Loss, Parameters, flatten, hvp_operator
+from .flat import Loss, Parameters, flatten
+from .products import HVPOperator, autograd_operator, hvp_operator
 from .structured import recognised, structured_matrix
 from .traffic import Traffic
 
@@ -57,7 +58,7 @@ def asymmetry(loss: Loss, parameters: Parameters) -> Float[Tensor, ""]:
     """
     flat, _ = flatten(parameters)
     require_dense(flat.numel(), flat.dtype)
-    return _asymmetry(hessian_rows(hvp_operator(loss, parameters)))
+    return _asymmetry(hessian_rows(autograd_operator(loss, parameters)))
 
 
 def _asymmetry(rows: Tensor) -> Tensor:
@@ -68,7 +69,7 @@ def _difference(matrix: Tensor, loss: Loss, parameters: Parameters) -> Tensor:
     chosen = torch.linspace(0, len(matrix) - 1, min(8, len(matrix))).long()
     unit = torch.zeros(len(chosen), len(matrix), dtype=matrix.dtype)
     unit[torch.arange(len(chosen)), chosen] = 1.0
-    products = hvp_operator(loss, parameters)(unit.to(matrix.device))
+    products = autograd_operator(loss, parameters)(unit.to(matrix.device))
     return (products - matrix[chosen.to(matrix.device)]).abs().amax() / _scale(matrix)
 
 

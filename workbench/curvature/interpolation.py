@@ -11,7 +11,7 @@ from torch import Tensor
 
 from workbench.parameters import Parameters, tree_map
 
-from .products import Loss, flatten
+from .flat import Loss, flatten
 
 
 def interpolate(

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from workbench import draws, memory
 
+from .flat import Loss, Parameters
 from .hessian import hessian_rows, symmetrised
-from .products import HVPOperator, Loss, Parameters, hvp_operator
+from .products import HVPOperator, hvp_operator
 from .subspace import Subspace
 
 Which = Literal["largest", "smallest", "magnitude"]

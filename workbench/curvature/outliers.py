@@ -7,9 +7,9 @@ import xarray as xr
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .flat import Loss, Parameters, flatten, pullback
 from .gauss_newton import fisher
 from .hessian import hessian
-from .products import Loss, Parameters, flatten, pullback
 from .spectrum import symmetric_eigenvalues
 from .structured import recognised
 

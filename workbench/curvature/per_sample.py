@@ -17,8 +17,8 @@ from torch import Tensor
 from workbench import memory
 from workbench.parameters import Parameters, leaves
 
+from .flat import flat_loss, flatten
 from .ghost import chunk_square_norms
-from .products import flat_loss, flatten
 from .spectrum import symmetric_eigenvalues
 from .structured import recognised
 

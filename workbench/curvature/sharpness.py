@@ -31,8 +31,9 @@ from torch import Tensor
 from workbench import draws
 from workbench.parameters import Parameters, tree_map
 
+from .flat import Loss, flatten
 from .hessian import hessian_rows, symmetrised
-from .products import HVPOperator, Loss, flatten, hvp_operator
+from .products import HVPOperator, hvp_operator
 from .spectrum import symmetric_eigenvalues
 
 Scaling = Literal["absolute", "relative", "elementwise"]

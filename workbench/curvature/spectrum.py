@@ -10,8 +10,8 @@ from torch import Tensor
 from workbench import memory
 
 from .empirical import known
+from .flat import Loss, Parameters, flatten
 from .hessian import hessian, require_dense
-from .products import Loss, Parameters, flatten
 
 
 def spectrum(loss: Loss, parameters: Parameters) -> Float[Tensor, " eigenvalue"]:

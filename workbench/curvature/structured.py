@@ -1,13 +1,20 @@
-"""Exact curvature matrices of networks from their layers, where the structure holds and pays."""
+"""Exact curvature of networks from their layers, where the structure holds and pays."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor
 
 from .chain import chain_matrix
+from .chain_products import ChainProduct
 from .directional import Kind, directional_matrix
 from .empirical import EmpiricalLoss
-from .products import Loss, Parameters
+from .flat import Loss, Parameters
+
+_WIDE_OUTPUTS = 32
+"""With more outputs the second derivatives after the last layer, one matrix per sample, cost what they save."""
 
 
 def recognised(loss: Loss) -> EmpiricalLoss | None:
@@ -37,6 +44,31 @@ def structured_matrix(loss: EmpiricalLoss, parameters: Parameters, kind: Kind) -
     if loss.weight_decay and kind != "empirical_fisher":
         matrix.diagonal(dim1=-2, dim2=-1).add_(loss.weight_decay)
     return matrix
+
+
+def block_product(loss: Loss, parameters: Parameters) -> Callable[[Tensor], Tensor] | None:
+    """The Hessian times the rows of a block [k, P] for a multi-layer perceptron; None where it does not hold or pay.
+
+    Prepared when first called. Not under transforms, nor for parameters somebody differentiates through.
+    """
+    empirical = recognised(loss)
+    if empirical is None or not isinstance(parameters, dict):
+        return None
+    structure = empirical.structure
+    if structure is None or not structure.chain or structure.layers[-1].width > _WIDE_OUTPUTS:
+        return None
+    for entry in parameters.values():
+        if entry.requires_grad or torch._C._functorch.is_functorch_wrapped_tensor(entry):
+            return None
+    prepared: list[ChainProduct] = []
+
+    def product(block: Tensor) -> Tensor:
+        if not prepared:
+            empirical.check(parameters)
+            prepared.append(ChainProduct(empirical, parameters))
+        return prepared[0](block)
+
+    return product
 
 
 def _pays(loss: EmpiricalLoss, parameters: dict[str, Tensor]) -> bool:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .products import pullback
+from .flat import pullback
 
 if TYPE_CHECKING:
     from .empirical import EmpiricalLoss

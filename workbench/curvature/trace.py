@@ -10,8 +10,9 @@ from torch import Tensor
 from workbench import draws, memory
 from workbench.parameters import Parameters
 
+from .flat import Loss
 from .hessian import hessian_rows
-from .products import HVPOperator, Loss, hvp_operator
+from .products import HVPOperator, hvp_operator
 
 
 class Estimate(NamedTuple):
