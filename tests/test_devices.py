@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import workbench as wb
+from workbench.curvature.structured import block_product
 from workbench.dynamics.iterates import suffix_averages
 from workbench.dynamics.update_map import update_map
 
@@ -53,6 +54,15 @@ def test_curvature_stays_where_the_network_is(name):
     loss = wb.curvature.empirical_loss(network(), torch.nn.functional.cross_entropy, *batch())
     found = tensors(getattr(wb.curvature, name)(loss, loss.parameters()))
     assert found and all(tensor.device == META for tensor in found)
+
+
+def test_products_by_layers_stay_where_the_network_is():
+    model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh(), torch.nn.Linear(3, 2))
+    loss = wb.curvature.empirical_loss(model, torch.nn.functional.cross_entropy, torch.randn(5, 4), torch.arange(5) % 2)
+    model.to(META)
+    moved = dataclasses.replace(loss, inputs=loss.inputs.to(META), targets=loss.targets.to(META))
+    product = block_product(moved, moved.parameters())
+    assert product is not None and product(torch.empty(6, 23, device=META)).device == META
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
