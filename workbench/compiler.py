@@ -36,9 +36,10 @@ def inductor_options() -> dict[str, Any]:
     class SpellOut(CustomGraphPass):
         def __call__(self, graph: fx.Graph) -> None:
             spell_out_scaled_sums(graph)
+            store_pooled_places(graph)
 
         def uuid(self) -> str:
-            return "workbench: scaled sums spelled out, 1"
+            return "workbench: scaled sums spelled out, places of maxima stored, 1"
 
     return {"post_grad_custom_pre_pass": SpellOut()}
 
@@ -58,3 +59,24 @@ def spell_out_scaled_sums(graph: fx.Graph) -> None:
         total.meta = dict(node.meta)
         node.replace_all_uses_with(total)
         graph.erase_node(node)
+
+
+def store_pooled_places(graph: fx.Graph) -> None:
+    """Store where the maximum of each pooling window was, for the gradient, instead of finding it again, in place.
+
+    Which of the two inductor does on a CPU depends on what stands beside it (torch 2.13); m-SAM steps of a CNN are 3 %
+    faster with the places stored.
+    """
+    find = getattr(torch.ops.prims, "_low_memory_max_pool_offsets_to_indices", None)
+    for node in graph.find_nodes(op="call_function", target=find.default) if find is not None else ():
+        places = node.args[0]
+        value = places.meta["val"]
+        if value.dim() != 4 or value.device.type != "cpu":
+            continue
+        # Channels last, as inductor lays out images on a CPU.
+        _, channels, high, wide = value.shape
+        strides = [high * wide * channels, 1, wide * channels, channels]
+        with graph.inserting_before(node):
+            stored = graph.call_function(torch.ops.prims.inductor_force_stride_order.default, (places, strides))
+        stored.meta["val"] = value
+        node.replace_input_with(places, stored)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import workbench as wb
-from workbench.compiler import compiler_found
+from workbench.compiler import compiler_found, store_pooled_places
 from workbench.dynamics.oracle import StepOracle
 from workbench.optimizers import as_torch
 from workbench.problems.base import Problem
@@ -100,6 +100,35 @@ def test_compiled_steps_are_the_plain_ones_with_and_without_a_compiler(rule, com
     for one, other in zip(plain.parameters(), fast.parameters(), strict=True):
         torch.testing.assert_close(other, one, rtol=1e-10, atol=1e-12)
     assert ("no C++ compiler" in caplog.text) == (compiler is None)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not compiler_found(), reason="no C++ compiler")
+def test_compiled_steps_of_a_convolutional_network_are_the_plain_ones_at_every_batch_size(monkeypatch):
+    def pooled():
+        torch.manual_seed(1)
+        layers = torch.nn.Conv2d(1, 16, 3, padding=1), torch.nn.ReLU(), torch.nn.MaxPool2d(2), torch.nn.Flatten()
+        return torch.nn.Sequential(*layers, torch.nn.Linear(64, 3)).double()
+
+    stored = []
+
+    def store(graph):
+        before = len(graph.nodes)
+        store_pooled_places(graph)
+        stored.append(len(graph.nodes) - before)
+
+    monkeypatch.setattr("workbench.compiler.store_pooled_places", store)
+    rule, inputs = wb.optimizers.sam(0.3, 0.05), torch.randn(8, 1, 4, 4, dtype=torch.float64)
+    plain, fast = pooled(), pooled()
+    optimizers = [as_torch(rule, plain, loss=LOSS), as_torch(rule, fast, loss=LOSS, compile=True)]
+    with torch._inductor.config.patch(force_disable_caches=True):
+        for samples in (8, 8, 4):
+            losses = [optimizer.step(inputs[:samples], TARGETS[:samples]) for optimizer in optimizers]
+            torch.testing.assert_close(*losses, rtol=1e-10, atol=0)
+    for one, other in zip(plain.parameters(), fast.parameters(), strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-10, atol=1e-12)
+    # Once for the ascent and once for the descent, in the code for each batch size.
+    assert stored == [2, 2]
 
 
 @pytest.mark.slow

@@ -45,8 +45,18 @@ class RuleOptimizer(torch.optim.Optimizer):
             raise ValueError("compile=True needs as_torch(rule, model, loss=..., compile=True)")
         self.rule, self._module, self._loss = rule, module, loss
         self._previous: Batch | None = None
-        self._tied = True
-        trainable: Any = [p for p in module.parameters() if p.requires_grad] if module is not None else parameters
+        self._needs_previous = getattr(rule.gradient, "ascent", None) == "previous"
+        trainable: Any = parameters
+        if module is not None:
+            trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+            # Once, as torch's optimizers do: walking through the modules again would take a tenth of a small network's step.
+            self._named = dict(module.named_parameters())
+            self._tied = len([*module.named_parameters(remove_duplicate=False)]) > len(self._named)
+            self._batch_norms = {
+                name: layer
+                for name, layer in module.named_modules()
+                if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm) and layer.track_running_stats
+            }
         super().__init__(trainable, {"step_size": None})
         self._compiled = None
         if compile:
@@ -84,7 +94,8 @@ class RuleOptimizer(torch.optim.Optimizer):
             home = {name: tensor.detach() for name, tensor in tensors.items()}
             updated, new_state, loss = self._compiled(home, state, arguments, self._previous)
             self._write(tensors, home, updated, state, new_state)
-        self._previous = arguments
+        if self._needs_previous:
+            self._previous = arguments
         return loss
 
     def _packed_step(self, tensors: dict[str, Tensor], state: State, oracle_of: Callable[..., Any]) -> Tensor:
@@ -110,7 +121,6 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def _value(self, parameters: Parameters, inputs: Tensor, targets: Tensor) -> Tensor:
         assert self._module is not None and self._loss is not None
-        # Looking for tied weights in every call would take a tenth of a small network's step.
         outputs = torch.func.functional_call(self._module, parameters, (inputs,), tie_weights=self._tied)  # type: ignore[arg-type]
         value = self._loss(outputs, targets)
         if value.dim():
@@ -118,22 +128,15 @@ class RuleOptimizer(torch.optim.Optimizer):
         return value
 
     def _refuse_training_noise(self) -> None:
-        assert self._module is not None
-        for name, layer in self._module.named_modules():
-            if (
-                layer.training
-                and isinstance(layer, torch.nn.modules.batchnorm._BatchNorm)
-                and layer.track_running_stats
-            ):
+        for name, layer in self._batch_norms.items():
+            if layer.training:
                 raise ValueError(
                     f"layer {name} is BatchNorm in training mode, which torch.func cannot update; use a closure"
                 )
 
     def _tensors(self) -> dict[str, Tensor]:
         if self._module is not None:
-            named = [*self._module.named_parameters(remove_duplicate=False)]
-            self._tied = len({parameter for _, parameter in named}) < len(named)
-            return {name: parameter for name, parameter in self._module.named_parameters() if parameter.requires_grad}
+            return {name: parameter for name, parameter in self._named.items() if parameter.requires_grad}
         listed = [p for group in self.param_groups for p in group["params"] if p.requires_grad]
         return {str(index): tensor for index, tensor in enumerate(listed)}
 
