@@ -216,7 +216,7 @@ def _per_sample() -> list[dict[str, object]]:
 
     contenders: dict[str, Contender | None] = {
         "workbench": lambda: wb.curvature.per_sample_gradients(loss, parameters),
-        "workbench, norms only (ghost)": lambda: wb.curvature.per_sample_gradient_norms(loss, parameters, chunk=256),
+        "workbench, norms only (ghost)": lambda: wb.curvature.per_sample_gradient_norms(loss, parameters),
         "opacus": _opacus(cnn(CNN), inputs, targets) if available("opacus") else None,
         "BackPACK": _backpack(cnn(CNN), inputs, targets) if available("backpack") else None,
         "one backward pass per sample": loop,

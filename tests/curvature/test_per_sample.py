@@ -37,6 +37,15 @@ NETWORKS = {
     "conv": lambda: nn.Sequential(
         nn.Conv2d(1, 3, 3, padding=1, stride=2), nn.GELU(), nn.Conv2d(3, 4, 2), nn.Flatten(), nn.Linear(16, 3)
     ),
+    "sequence": lambda: nn.Sequential(
+        nn.Flatten(2),
+        nn.Linear(36, 8),
+        nn.Unflatten(2, (4, 2)),
+        nn.Linear(2, 3),
+        nn.Tanh(),
+        nn.Flatten(),
+        nn.Linear(12, 3),
+    ),
     "normalised": lambda: nn.Sequential(nn.Flatten(), nn.Linear(36, 5), nn.LayerNorm(5), nn.Tanh(), nn.Linear(5, 3)),
 }
 
@@ -63,6 +72,20 @@ def test_networks_against_one_backward_pass_per_sample(name, loss_function):
     torch.testing.assert_close(gradients, torch.stack(truth), rtol=1e-10, atol=1e-13)
     norms = per_sample_gradient_norms(loss, loss.parameters(), chunk=5)
     torch.testing.assert_close(norms, gradients.norm(dim=1), rtol=1e-10, atol=1e-13)
+
+
+def test_frozen_and_reordered_parameters():
+    torch.manual_seed(0)
+    model = NETWORKS["conv"]().double()
+    model[0].weight.requires_grad_(False)
+    model[2].bias.requires_grad_(False)
+    inputs, targets = torch.randn(SAMPLES, 1, 6, 6, dtype=torch.float64), torch.randint(3, (SAMPLES,))
+    loss = empirical_loss(model, cross_entropy, inputs, targets)
+    parameters = dict(reversed(loss.parameters().items()))
+    assert list(parameters) == ["4.bias", "4.weight", "2.weight", "0.bias"]
+    by_layers = per_sample_gradients(loss, parameters)
+    torch.testing.assert_close(by_layers, per_sample_gradients(loss.sample_loss, parameters, inputs, targets))
+    torch.testing.assert_close(per_sample_gradient_norms(loss, parameters), by_layers.norm(dim=1))
 
 
 def test_mean_of_the_rows_is_the_gradient():

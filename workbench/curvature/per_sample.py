@@ -18,11 +18,14 @@ from workbench import memory
 from workbench.parameters import Parameters, leaves
 
 from .flat import flat_loss, flatten
-from .ghost import chunk_square_norms
+from .sample_taps import chunk_gradients, chunk_square_norms
 from .spectrum import symmetric_eigenvalues
 from .structured import recognised
 
 SampleLoss = Callable[..., Tensor]
+
+
+_CHUNK, _CHUNK_BY_LAYERS = 128, 512
 
 
 class GradientNoise(NamedTuple):
@@ -42,11 +45,12 @@ class GradientNoise(NamedTuple):
 
 
 def per_sample_gradients(
-    loss: SampleLoss, parameters: Parameters, *data: Tensor, chunk: int = 128
+    loss: SampleLoss, parameters: Parameters, *data: Tensor, chunk: int | None = None
 ) -> Float[Tensor, "sample parameter"]:
     """The gradient of every sample's loss, as rows of one matrix; columns follow `parameters.ravel`.
 
-    Gradients are computed `chunk` samples at a time and written into one buffer. Runs under `torch.func.vmap`.
+    Gradients are computed `chunk` samples at a time and written into one buffer: from one backward pass for all of them
+    where a network's layers are known (512 by default), else by a vmapped gradient (128). Runs under `torch.func.vmap`.
 
     Raises:
         ValueError: no data, different numbers of samples, or a loss that is not one number per sample.
@@ -63,12 +67,12 @@ def per_sample_gradients(
         return torch.cat([source.gradients(start) for start in source.starts])
     buffer = source.flat.new_empty(source.samples, source.flat.numel())
     for start in source.starts:
-        source.gradients(start, buffer[start : start + chunk])
+        source.gradients(start, buffer[start : start + source.chunk])
     return buffer
 
 
 def per_sample_gradient_norms(
-    loss: SampleLoss, parameters: Parameters, *data: Tensor, chunk: int = 128
+    loss: SampleLoss, parameters: Parameters, *data: Tensor, chunk: int | None = None
 ) -> Float[Tensor, " sample"]:
     """Euclidean norm of every sample's gradient; nothing larger than `chunk` gradients is formed, for networks of affine
     layers not even those ("ghost norms"). Runs under `torch.func.vmap`.
@@ -78,7 +82,7 @@ def per_sample_gradient_norms(
 
 
 def gradient_covariance(
-    loss: SampleLoss, parameters: Parameters, *data: Tensor, chunk: int = 128
+    loss: SampleLoss, parameters: Parameters, *data: Tensor, chunk: int | None = None
 ) -> Float[Tensor, "parameter parameter"]:
     """Covariance matrix of the sample gradients (divisor n), exact.
 
@@ -97,7 +101,7 @@ def gradient_covariance(
 
 
 def gradient_covariance_spectrum(
-    loss: SampleLoss, parameters: Parameters, *data: Tensor, chunk: int = 128
+    loss: SampleLoss, parameters: Parameters, *data: Tensor, chunk: int | None = None
 ) -> Float[Tensor, " eigenvalue"]:
     """The min(n, P) largest eigenvalues of the gradient covariance, ascending; the others are zero.
 
@@ -110,7 +114,7 @@ def gradient_covariance_spectrum(
 
 
 def gradient_signal_to_noise(
-    loss: SampleLoss, parameters: Parameters, *data: Tensor, chunk: int = 128
+    loss: SampleLoss, parameters: Parameters, *data: Tensor, chunk: int | None = None
 ) -> GradientNoise:
     """Squared norm of the mean sample gradient against the trace of the covariance; nothing [n, P] is stored."""
     source = _Source(loss, parameters, data, chunk)
@@ -128,15 +132,17 @@ def gradient_signal_to_noise(
 class _Source:
     """Where the gradients of one call come from: a vmapped sample loss, and for norms a network's taps if it has them."""
 
-    def __init__(self, loss: SampleLoss, parameters: Parameters, data: tuple[Tensor, ...], chunk: int) -> None:
-        if chunk < 1:
+    def __init__(self, loss: SampleLoss, parameters: Parameters, data: tuple[Tensor, ...], chunk: int | None) -> None:
+        if chunk is not None and chunk < 1:
             raise ValueError(f"chunk={chunk}; choose how many samples to treat at once, at least 1")
         network = recognised(loss)
-        self.network = network if network is not None and network.structure is not None else None
+        self._entries = parameters if isinstance(parameters, dict) else {}
+        structured = network is not None and network.structure is not None and self._entries
+        self.network = network if structured else None
         self.sample_loss, self.data = sample_problem(loss, data)
-        self.parameters, self.chunk = parameters, chunk
+        self.chunk = chunk or (_CHUNK_BY_LAYERS if structured else _CHUNK)
         self.samples = self.data[0].shape[0]
-        self.starts = range(0, self.samples, chunk)
+        self.starts = range(0, self.samples, self.chunk)
         self.flat, self.unflatten = flatten(parameters)
         # Under a torch.func transform nothing may be written into a plain buffer.
         self.transformed = any(torch._C._functorch.is_functorch_wrapped_tensor(t) for t in (self.flat, *self.data))
@@ -144,6 +150,11 @@ class _Source:
             network.check(parameters)
 
     def gradients(self, start: int, buffer: Tensor | None = None) -> Tensor:
+        if self.network is not None and not self.transformed and not self.flat.requires_grad:
+            inputs, targets = self._batch(start)
+            buffer = self.flat.new_empty(len(inputs), self.flat.numel()) if buffer is None else buffer
+            chunk_gradients(self.network, self._entries, inputs, targets, buffer)
+            return buffer
         point = self.unflatten(self.flat)
 
         def one_gradient(*sample: Tensor) -> Parameters:
@@ -160,9 +171,9 @@ class _Source:
         return buffer
 
     def square_norms(self, start: int) -> Tensor:
-        if self.network is None or not isinstance(self.parameters, dict):
+        if self.network is None:
             return self.gradients(start).square().sum(1)
-        return chunk_square_norms(self.network, self.parameters, *self._batch(start))
+        return chunk_square_norms(self.network, self._entries, *self._batch(start))
 
     def _batch(self, start: int) -> list[Tensor]:
         return [tensor[start : start + self.chunk] for tensor in self.data]
