@@ -285,10 +285,20 @@ def test_products_know_the_layers_where_that_holds_and_pays():
     parameters = loss.parameters()
     assert block_product(loss, parameters) is not None
     assert block_product(loss, {name: entry.clone().requires_grad_() for name, entry in parameters.items()}) is None
+    assert block_product(loss, dict(loss.model.named_parameters())) is not None
     assert block_product(lambda point: loss(point), parameters) is None
     wide = two_classes(nn.Linear(4, 33))
     assert wide.structure.chain
     assert block_product(wide, wide.parameters()) is None
+
+
+def test_products_stay_at_the_point_where_the_operator_was_made():
+    torch.manual_seed(0)
+    loss = two_classes(nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2)))
+    operator, reference = hvp_operator(loss, loss.parameters()), generic(loss, loss.parameters())
+    for entry in loss.parameters().values():
+        entry.mul_(2.0)
+    assert_equal(hessian_rows(operator), reference)
 
 
 def test_a_problem_lends_its_structure_to_its_loss():

@@ -58,14 +58,16 @@ def block_product(loss: Loss, parameters: Parameters) -> Callable[[Tensor], Tens
     if structure is None or not structure.chain or structure.layers[-1].width > _WIDE_OUTPUTS:
         return None
     for entry in parameters.values():
-        if entry.requires_grad or torch._C._functorch.is_functorch_wrapped_tensor(entry):
+        followed = entry.requires_grad and not isinstance(entry, torch.nn.Parameter)
+        if followed or torch._C._functorch.is_functorch_wrapped_tensor(entry):
             return None
+    # A copy: training may go on before the first product.
+    point = {name: entry.detach().clone() for name, entry in parameters.items()}
     prepared: list[ChainProduct] = []
 
     def product(block: Tensor) -> Tensor:
         if not prepared:
-            empirical.check(parameters)
-            prepared.append(ChainProduct(empirical, parameters))
+            prepared.append(ChainProduct(empirical, point))
         return prepared[0](block)
 
     return product
