@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .flat import pullback
 from .sums import Sums
-from .taps import Layer, run_with, tapped_loss
+from .taps import Layer, run_with, tapped_loss, zero_taps
 from .traffic import runs_at_once
 
 if TYPE_CHECKING:
@@ -47,19 +47,8 @@ def tap_products(
 ) -> TapProducts:
     """Per-sample curvature with respect to the taps of layer `first` and later ones, times directions of the former."""
     evaluate = tapped_loss(loss, layers[first:], parameters, inputs, targets)
-    shapes: list[Tensor] = []
-    run_with(
-        layers[first:],
-        lambda: loss.data_loss(parameters, inputs, targets),
-        lambda index, values: (shapes.append(values), values)[1],
-    )
-    zeros = tuple(torch.zeros_like(values) for values in shapes)
-    gradients, seen = torch.func.grad(evaluate, has_aux=True)(zeros)
-    if kind == "empirical_fisher":
-        # Per-sample gradients are those of the sum divided by the sample's share of it.
-        along = torch.einsum("ns,ks->kn", gradients[0].flatten(1), directions.flatten(1)) / loss.share(1)
-        changes = tuple(along.reshape(*along.shape, *[1] * (entry.ndim - 1)) * entry for entry in gradients)
-        return TapProducts(gradients, seen, changes)
+    zeros = zero_taps(loss, layers[first:], parameters, inputs)
+    slopes = torch.func.grad(evaluate, has_aux=True)
 
     def everywhere(direction: Tensor) -> Tensor:
         return direction.expand_as(zeros[0])
@@ -67,7 +56,11 @@ def tap_products(
     if kind == "hessian":
         # Reverse over reverse for the symmetric part and a plain forward derivative for the inputs: many operations
         # (mse_loss among them) have no forward derivative of their backward.
-        _, pull_back = pullback(lambda taps: torch.func.grad(evaluate, has_aux=True)(taps)[0][0], zeros)
+        def first_slopes(taps: tuple[Tensor, ...]):
+            gradients, seen = slopes(taps)
+            return gradients[0], (gradients, seen)
+
+        _, pull_back, (gradients, seen) = torch.func.vjp(first_slopes, zeros, has_aux=True)  # pyrefly: ignore[bad-unpacking]
 
         def inputs_of(tap: Tensor) -> tuple[Tensor, ...]:
             return evaluate((tap, *zeros[1:]))[1][1:]
@@ -79,6 +72,13 @@ def tap_products(
 
         changes, moved = torch.func.vmap(push)(directions)
         return TapProducts(gradients, seen, changes, moved)
+
+    gradients, seen = slopes(zeros)
+    if kind == "empirical_fisher":
+        # Per-sample gradients are those of the sum divided by the sample's share of it.
+        along = torch.einsum("ns,ks->kn", gradients[0].flatten(1), directions.flatten(1)) / loss.share(1)
+        changes = tuple(along.reshape(*along.shape, *[1] * (entry.ndim - 1)) * entry for entry in gradients)
+        return TapProducts(gradients, seen, changes)
 
     def outputs_of(taps: tuple[Tensor, ...]) -> Tensor:
         return run_with(

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .empirical import EmpiricalLoss
-from .taps import Layer, run_with, tapped_loss
+from .taps import Layer, tapped_loss, zero_taps
 
 _BLOCK_BYTES = 2**21
 """Unfolded inputs and gradients at a time: a convolution's patches are many times its input (measured: 1 to 4 MB alike)."""
@@ -63,18 +63,11 @@ def _blocks(
     """
     assert loss.structure is not None
     layers = loss.structure.layers
-    shapes: list[torch.Size] = []
-    run_with(
-        layers,
-        lambda: loss.outputs(parameters, inputs[:1]),
-        lambda _, values: (shapes.append(values.shape[1:]), values)[1],
-    )
-    like = next(iter(parameters.values()))
-    zeros = tuple(torch.zeros(len(inputs), *shape, dtype=like.dtype, device=like.device) for shape in shapes)
+    zeros = zero_taps(loss, layers, parameters, inputs)
     slopes, seen = torch.func.grad(tapped_loss(loss, layers, parameters, inputs, targets), has_aux=True)(zeros)
     for layer, slope, values in zip(layers, slopes, seen, strict=True):
         entries = layer.positions * (layer.weight_columns + layer.width) + layer.width * layer.weight_columns
-        step = max(1, _BLOCK_BYTES // (entries * like.dtype.itemsize))
+        step = max(1, _BLOCK_BYTES // (entries * slope.dtype.itemsize))
         for start in range(0, len(inputs), step):
             rows = slice(start, start + step)
             yield layer, rows, layer.rows(slope[rows]) / loss.share(1), layer.unfold(values[rows])

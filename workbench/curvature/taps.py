@@ -108,6 +108,20 @@ def _hooked(module: nn.Module, index: int, on_input: Callable, on_output: Callab
         after.remove()
 
 
+def zero_taps(
+    loss: EmpiricalLoss, layers: tuple[Layer, ...], parameters: dict[str, Tensor], inputs: Tensor
+) -> tuple[Tensor, ...]:
+    """A zero for every output [sample, ...] of the layers; their shapes are found from one sample."""
+    zeros: list[Tensor] = []
+
+    def on_output(index: int, values: Tensor) -> Tensor:
+        zeros.append(torch.zeros(len(inputs), *values.shape[1:], dtype=values.dtype, device=values.device))
+        return values
+
+    run_with(layers, lambda: loss.outputs(parameters, inputs[:1]), on_output)
+    return tuple(zeros)
+
+
 def tapped_loss(
     loss: EmpiricalLoss, layers: tuple[Layer, ...], parameters: dict[str, Tensor], inputs: Tensor, targets: Tensor
 ) -> Callable[[tuple[Tensor, ...]], tuple[Tensor, tuple[Tensor, ...]]]:
