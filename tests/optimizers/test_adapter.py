@@ -110,6 +110,8 @@ def test_compiled_steps_of_a_convolutional_network_are_the_plain_ones_at_every_b
         layers = torch.nn.Conv2d(1, 16, 3, padding=1), torch.nn.ReLU(), torch.nn.MaxPool2d(2), torch.nn.Flatten()
         return torch.nn.Sequential(*layers, torch.nn.Linear(64, 3)).double()
 
+    # What other networks of this process had for shapes is forgotten: only the batch size changes here.
+    torch.compiler.reset()
     stored = []
 
     def store(graph):
