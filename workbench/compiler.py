@@ -71,10 +71,11 @@ def store_pooled_places(graph: fx.Graph) -> None:
     for node in graph.find_nodes(op="call_function", target=find.default) if find is not None else ():
         places = node.args[0]
         value = places.meta["val"]
-        _, channels, high, wide = value.shape if value.dim() == 4 else (None,) * 4
-        if value.device.type != "cpu" or not all(isinstance(side, int) for side in (channels, high, wide)):
+        known = all(isinstance(side, int) for side in value.shape[1:])
+        if not known or value.dim() != 4 or value.device.type != "cpu":
             continue
         # Channels last, as inductor lays out images on a CPU.
+        _, channels, high, wide = value.shape
         strides = [high * wide * channels, 1, wide * channels, channels]
         with graph.inserting_before(node):
             stored = graph.call_function(torch.ops.prims.inductor_force_stride_order.default, (places, strides))
