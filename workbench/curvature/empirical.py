@@ -25,8 +25,9 @@ class EmpiricalLoss:
     """`loss_function(model(inputs), targets) + weight_decay / 2 |parameters|²`, a function of the parameters.
 
     Made by `empirical_loss`, which checks everything. `loss(parameters)` takes the trainable parameters as
-    `torch.func.functional_call` does; `loss.parameters()` are the module's own. `hessian`, `spectrum` and the
-    Gauss-Newton family recognise it and use its structure where it has one (`loss.structure`).
+    `torch.func.functional_call` does; `loss.parameters()` are the module's own. `hessian`, `spectrum`, the
+    Gauss-Newton family, per-sample gradients and whatever multiplies blocks of vectors (density, trace) recognise it and
+    use its structure where it has one (`loss.structure`).
     """
 
     model: nn.Module
