@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import nn
 
@@ -22,4 +24,5 @@ def cnn(name: str) -> nn.Sequential:
         *(nn.Conv2d(first, second, 3, padding=1), nn.ReLU(), late),
         *(nn.Flatten(), nn.Linear(16 * second, hidden), nn.ReLU(), nn.Linear(hidden, 10)),
     )
-    return nn.Sequential(*(layer for layer in layers if not isinstance(layer, nn.Identity)))
+    # Pooling layers of its own: peers hang hooks on every module.
+    return nn.Sequential(*(copy.deepcopy(layer) for layer in layers if not isinstance(layer, nn.Identity)))

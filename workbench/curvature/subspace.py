@@ -94,7 +94,10 @@ class Subspace:
             raise ValueError("a Hessian-vector product is not finite; the loss has no second derivative here")
         self._scale = max(self._scale, float(np.hypot(np.linalg.norm(coefficients), length)))
         self._check_symmetry(coefficients[:old] - known)
-        self._projected = np.block([[self._projected, known[:, None]], [known[None, :], coefficients[old:, None]]])
+        projected = np.empty((old + 1, old + 1))
+        projected[:old, :old], projected[old, old] = self._projected, coefficients[old]
+        projected[:old, old] = projected[old, :old] = known
+        self._projected = projected
         self._couplings = [np.append(coupling, 0.0) for coupling in self._couplings]
         self.last_coupling = 0.0
         if length > 8 * torch.finfo(self.dtype).eps * self._scale and self.count < self.size:
