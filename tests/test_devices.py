@@ -72,6 +72,24 @@ def test_runs_stay_where_the_data_are(name, batch_size):
     assert run.parameters.device == run.diverged.device == run.diverged_at.device == META
 
 
+@pytest.mark.parametrize(
+    "rule_of",
+    [
+        lambda value: wb.optimizers.usam(0.1, value),
+        lambda value: wb.optimizers.sam(value, 0.05, beta=value),
+        lambda value: wb.optimizers.gradient_descent(wb.optimizers.StepDecay(value, (2,))),
+        lambda value: wb.optimizers.adam(value),
+    ],
+)
+def test_swept_values_follow_the_data(rule_of):
+    """A sweep's values are on the CPU, one per run; tensors with a value per run do not mix with another device."""
+
+    def train(value):
+        return wb.run(diagonal_network(), rule_of(value), steps=3, batch_size=5, progress=False).parameters
+
+    assert torch.func.vmap(train)(torch.linspace(0.1, 0.2, 4, dtype=torch.float64)).device == META
+
+
 @pytest.mark.parametrize("name", ["sam", "hessian_usam", "m_sam"])
 def test_optimizers_stay_where_the_module_is(name):
     loss = wb.optimizers.as_torch(OPTIMIZERS[name], network(), loss=torch.nn.functional.cross_entropy).step(*batch())

@@ -22,7 +22,7 @@ from workbench.dynamics.minibatches import Minibatches, Sampling
 from workbench.dynamics.progress import bar
 from workbench.dynamics.stepping import Carry, Stepper, wanted_compiled, wanted_traced
 from workbench.optimizers.averaging import Average, AveragedRule
-from workbench.optimizers.rule import UpdateRule
+from workbench.optimizers.rule import UpdateRule, on_device
 from workbench.parameters import Parameters, concrete, count, largest, leaves, tree_map
 from workbench.problems.base import Measure, P, Problem
 
@@ -133,6 +133,8 @@ def run(
     stages, total, batches = _plan(problem, rule, seed, steps, epochs, batch_size, sampling)
     parameters = problem.initial(seed) if start is None else start
     _refuse_bad_start(problem, parameters)
+    device = leaves(parameters)[0].device
+    stages = [(on_device(stage_rule, device), n) for stage_rule, n in stages]
     per_epoch = batches.per_epoch if batches else None
     averages = dict(average or {})
     if averages:
