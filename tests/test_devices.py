@@ -90,6 +90,14 @@ def test_swept_values_follow_the_data(rule_of):
     assert torch.func.vmap(train)(torch.linspace(0.1, 0.2, 4, dtype=torch.float64)).device == META
 
 
+@pytest.mark.parametrize("name", ["worst_case", "quadratic_worst_case"])
+def test_swept_radii_follow_the_parameters(name):
+    problem = diagonal_network()
+    measure = getattr(wb.curvature, name)
+    radii = torch.linspace(0.1, 0.2, 4, dtype=torch.float64)
+    assert torch.func.vmap(lambda rho: measure(problem.loss, problem.initial(0), rho))(radii).device == META
+
+
 @pytest.mark.parametrize("name", ["sam", "hessian_usam", "m_sam"])
 def test_optimizers_stay_where_the_module_is(name):
     loss = wb.optimizers.as_torch(OPTIMIZERS[name], network(), loss=torch.nn.functional.cross_entropy).step(*batch())
@@ -100,4 +108,6 @@ def test_maps_and_averages_stay_where_the_parameters_are():
     problem, rule = diagonal_network(), wb.optimizers.usam(0.1, 0.05)
     (moved,) = update_map(problem, rule)(problem.initial(0))
     assert moved.device == META
+    swept = torch.func.vmap(lambda rho: update_map(problem, wb.optimizers.usam(0.1, rho))(problem.initial(0))[0])
+    assert swept(torch.linspace(0.1, 0.2, 4, dtype=torch.float64)).device == META
     assert suffix_averages(torch.empty(7, 3, device=META)).device == META

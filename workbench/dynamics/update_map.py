@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from workbench.dynamics.oracle import StepOracle
-from workbench.optimizers.rule import Rule, State
+from workbench.optimizers.rule import Rule, State, on_device
 from workbench.parameters import Parameters, leaves, zeros_like
 from workbench.problems.base import Problem
 
@@ -21,8 +21,9 @@ def update_map(problem: Problem, rule: Rule) -> Callable[..., tuple[Parameters, 
     """
 
     def step(parameters: Parameters, velocity: Parameters | None = None) -> tuple[Parameters, ...]:
-        count = torch.zeros((), dtype=torch.int64, device=leaves(parameters)[0].device)
-        moved, state = rule.step(StepOracle(problem, count), parameters, State(count, velocity))
+        device = leaves(parameters)[0].device
+        count = torch.zeros((), dtype=torch.int64, device=device)
+        moved, state = on_device(rule, device).step(StepOracle(problem, count), parameters, State(count, velocity))
         return (moved,) if state.velocity is None else (moved, state.velocity)
 
     return step
