@@ -5,9 +5,10 @@ Every function works on one run and under `torch.func.vmap`. A scalar is a numbe
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -109,3 +110,17 @@ def unravel(vector: Float[Tensor, " parameter"], like: Parameters) -> Parameters
     pieces = torch.split(vector, [leaf.numel() for leaf in leaves(like)])
     shaped = [piece.reshape(leaf.shape) for piece, leaf in zip(pieces, leaves(like), strict=True)]
     return dict(zip(like, shaped, strict=True)) if isinstance(like, dict) else shaped[0]
+
+
+def on_device(thing: Any, device: torch.device) -> Any:
+    """A rule, an effective gradient or a schedule with the tensors in its fields on this device; anything else as it is.
+
+    The values a sweep hands out are on the CPU, one per run, wherever the data are.
+    """
+    if isinstance(thing, Tensor):
+        return thing if thing.device == device else thing.to(device)
+    if not dataclasses.is_dataclass(thing) or isinstance(thing, type):
+        return thing
+    fields = {field.name: getattr(thing, field.name) for field in dataclasses.fields(thing) if field.init}
+    there = {name: on_device(value, device) for name, value in fields.items()}
+    return thing if all(there[name] is value for name, value in fields.items()) else dataclasses.replace(thing, **there)

@@ -86,6 +86,10 @@ def test_frozen_and_reordered_parameters():
     by_layers = per_sample_gradients(loss, parameters)
     torch.testing.assert_close(by_layers, per_sample_gradients(loss.sample_loss, parameters, inputs, targets))
     torch.testing.assert_close(per_sample_gradient_norms(loss, parameters), by_layers.norm(dim=1))
+    modules_own = {name: entry for name, entry in model.named_parameters() if entry.requires_grad}
+    rows = per_sample_gradients(loss, modules_own)
+    torch.testing.assert_close(rows, per_sample_gradients(loss, loss.parameters()))
+    assert not rows.requires_grad
 
 
 def test_mean_of_the_rows_is_the_gradient():

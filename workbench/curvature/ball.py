@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench import draws
-from workbench.parameters import Parameters
+from workbench.parameters import Parameters, on_device
 
 from .flat import Loss, flat_loss, flatten
 from .hessian import hessian_rows, require_dense, symmetrised
@@ -41,7 +41,7 @@ def worst_case(
         raise ValueError(f"restarts={restarts}; at least 1 ascent is needed")
     loss, origin = rescaled(loss, parameters, scaling)
     flat, unflatten = flatten(origin)
-    evaluate, rho = flat_loss(loss, unflatten), _near(rho, flat)
+    evaluate, rho = flat_loss(loss, unflatten), on_device(rho, flat.device)
     starts = _directions(seed, restarts, flat)
     inner = torch.cat([torch.zeros_like(starts[:1]), starts[1:]])
     base = evaluate(flat)
@@ -82,7 +82,7 @@ def m_sharpness(
         raise ValueError(f"chunk={chunk}; choose how many groups to treat at once, at least 1")
     groups = [tensor.reshape(samples // m, m, *tensor.shape[1:]) for tensor in data]
     origin_flat, _ = flatten(parameters)
-    rho = _near(rho, origin_flat)
+    rho = on_device(rho, origin_flat.device)
     escape = _directions(seed, 1, origin_flat)[0]
 
     def of_group(*group: Tensor) -> Tensor:
@@ -162,11 +162,6 @@ def _directions(seed: int | Tensor, number: int, like: Tensor) -> Tensor:
     """Unit vectors [number, P], uniform on the sphere."""
     normal = draws.normal(seed, (number, like.numel()), stream="ball", dtype=like.dtype).to(like.device)
     return normal / normal.norm(dim=1, keepdim=True)
-
-
-def _near(rho: float | Tensor, parameters: Tensor) -> float | Tensor:
-    """A sweep's radii are on the CPU, wherever the parameters are."""
-    return rho.to(parameters.device) if isinstance(rho, Tensor) else rho
 
 
 def _check_ascent(rho: float | Tensor, steps: int, step_fraction: float) -> None:

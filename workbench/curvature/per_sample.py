@@ -136,8 +136,7 @@ class _Source:
         if chunk is not None and chunk < 1:
             raise ValueError(f"chunk={chunk}; choose how many samples to treat at once, at least 1")
         network = recognised(loss)
-        self._entries = parameters if isinstance(parameters, dict) else {}
-        structured = network is not None and network.structure is not None and self._entries
+        structured = network is not None and network.structure is not None and isinstance(parameters, dict)
         self.network = network if structured else None
         self.sample_loss, self.data = sample_problem(loss, data)
         self.chunk = chunk or (_CHUNK_BY_LAYERS if structured else _CHUNK)
@@ -148,6 +147,8 @@ class _Source:
         self.transformed = any(torch._C._functorch.is_functorch_wrapped_tensor(t) for t in (self.flat, *self.data))
         if network is not None:
             network.check(parameters)
+        point = self.unflatten(self.flat)
+        self._entries = point if isinstance(point, dict) else {}
 
     def gradients(self, start: int, buffer: Tensor | None = None) -> Tensor:
         if self.network is not None and not self.transformed and not self.flat.requires_grad:

@@ -22,8 +22,8 @@ from workbench.dynamics.minibatches import Minibatches, Sampling
 from workbench.dynamics.progress import bar
 from workbench.dynamics.stepping import Carry, Stepper, wanted_compiled, wanted_traced
 from workbench.optimizers.averaging import Average, AveragedRule
-from workbench.optimizers.rule import UpdateRule, on_device
-from workbench.parameters import Parameters, concrete, count, largest, leaves, tree_map
+from workbench.optimizers.rule import UpdateRule
+from workbench.parameters import Parameters, concrete, count, largest, leaves, on_device, tree_map
 from workbench.problems.base import Measure, P, Problem
 
 BLOWUP = 1e8

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 
 from workbench.dynamics.oracle import StepOracle
-from workbench.optimizers.rule import Rule, State, on_device
-from workbench.parameters import Parameters, leaves, zeros_like
+from workbench.optimizers.rule import Rule, State
+from workbench.parameters import Parameters, leaves, on_device, zeros_like
 from workbench.problems.base import Problem
 
 

@@ -6,7 +6,6 @@ g~ is what the rule follows instead of the gradient g: g itself, or the gradient
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, get_args, runtime_checkable
@@ -177,20 +176,6 @@ def refuse_outside(
         left = f"{'(' if open_lower or lower == -math.inf else '['}{lower:g}"
         right = f"{upper:g}{')' if open_upper or upper == math.inf else ']'}"
         raise ValueError(f"{name} must be a finite number in {left}, {right}, got {value!r}")
-
-
-def on_device(thing: Any, device: torch.device) -> Any:
-    """A rule, an effective gradient or a schedule with the tensors in its fields on this device; anything else as it is.
-
-    The values a sweep hands out are on the CPU, one per run, wherever the data are.
-    """
-    if isinstance(thing, Tensor):
-        return thing if thing.device == device else thing.to(device)
-    if not dataclasses.is_dataclass(thing) or isinstance(thing, type):
-        return thing
-    fields = {field.name: getattr(thing, field.name) for field in dataclasses.fields(thing) if field.init}
-    there = {name: on_device(value, device) for name, value in fields.items()}
-    return thing if all(there[name] is value for name, value in fields.items()) else dataclasses.replace(thing, **there)
 
 
 def _short(value: object) -> str:
