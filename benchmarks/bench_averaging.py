@@ -15,9 +15,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 import workbench as wb
 from benchmarks.measure import compare
 from workbench.optimizers import EMA, SWAD, SegmentMean, UniformMean
-from workbench.problems.left_out_digits import left_out_digits
-from workbench.problems.networks import cnn
-from workbench.problems.residual50 import ResNet50
+from workbench.papers.swad.rotated_digits import left_out_digits
+from workbench.problems.networks.modules import cnn
+from workbench.problems.networks.resnet50 import ResNet50
 
 STEPS = 8
 

@@ -20,11 +20,11 @@ import xarray
 
 import workbench as wb
 from benchmarks.measure import once, row
-from workbench.batch import workers
-from workbench.batch.execute import Options
 from workbench.batch.grid import Request, plan
 from workbench.batch.jobs import digest
-from workbench.batch.store import Store
+from workbench.batch.results.store import Store
+from workbench.batch.running import workers
+from workbench.batch.running.execute import Options
 from workbench.claims.recording import write_results
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "batch"))

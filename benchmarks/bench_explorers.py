@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import pkgutil
 import statistics
 import time
 from typing import Any
 
-from workbench import explorers
+from workbench import papers
 
 MOVES = 12
 
@@ -16,10 +15,8 @@ MOVES = 12
 def rows() -> list[dict[str, object]]:
     """One row per explorer. Each move takes every control in turn to another value; CPU milliseconds, one thread."""
     found: list[dict[str, object]] = []
-    for module in sorted(one.name for one in pkgutil.iter_modules(explorers.__path__)):
-        loaded = importlib.import_module(f"workbench.explorers.{module}")
-        if not hasattr(loaded, "explorer"):
-            continue
+    for module, name in papers.explorers().items():
+        loaded = importlib.import_module(name)
         start = time.process_time()
         shown = loaded.explorer()
         first = time.process_time() - start

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from workbench.start import papers
+from workbench.lab.start import papers
 
 HEAD = """\
 # Papers

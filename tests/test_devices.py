@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import workbench as wb
-from workbench.curvature.structured import block_product
+from workbench.curvature.layers.structured import block_product
 from workbench.dynamics.iterates import suffix_averages
 from workbench.dynamics.update_map import update_map
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from workbench import claims, curvature, data, draws, explorers, figures, optimizers, problems
-    from workbench.batch.store import open_runs
+    from workbench.batch.results.store import open_runs
     from workbench.claims import card, cards
     from workbench.dynamics import Labelled, Run, run, sweep
 
@@ -21,7 +21,7 @@ _NAMES = {
     "Run": "workbench.dynamics",
     "card": "workbench.claims",
     "cards": "workbench.claims",
-    "open_runs": "workbench.batch.store",
+    "open_runs": "workbench.batch.results.store",
     "run": "workbench.dynamics",
     "sweep": "workbench.dynamics",
 }

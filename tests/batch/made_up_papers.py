@@ -114,7 +114,7 @@ class Repository:
             "WORKBENCH_PAPERS": str(root / "papers"),
             # The made-up notebooks need no torch; without it the fork server is up in a second.
             "WORKBENCH_PRELOAD": "numpy,scipy.special,xarray,netCDF4,dask.distributed,pydantic,psutil,pooch,ipykernel.ipkernel,"
-            "workbench.batch.execute,workbench.batch.client,workbench.batch.warm",
+            "workbench.batch.running.execute,workbench.batch.running.client,workbench.batch.running.warm",
             "COLUMNS": "200",
         }
 

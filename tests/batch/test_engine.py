@@ -72,7 +72,7 @@ def test_a_data_set_that_a_job_reads_becomes_part_of_its_identity(repository):
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_fork_server_has_one_thread_and_ends_with_the_program(repository):
     program = (
-        "import sys, time\nfrom workbench.batch.forking import process_context\nfrom multiprocessing import forkserver\n"
+        "import sys, time\nfrom workbench.batch.running.forking import process_context\nfrom multiprocessing import forkserver\n"
         "if __name__ == '__main__':\n"
         "    with process_context() as context:\n"
         "        process = context.Process(target=time.sleep, args=(0.1,)); process.start()\n"

@@ -13,7 +13,7 @@ import nbformat
 import pytest
 from made_up_papers import FAULTS, Repository
 
-from workbench.batch.store import Store, read_record
+from workbench.batch.results.store import Store, read_record
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs POSIX signals")
 

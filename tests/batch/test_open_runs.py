@@ -12,7 +12,7 @@ import xarray
 
 import workbench as wb
 from workbench.batch.jobs import digest
-from workbench.batch.store import Store
+from workbench.batch.results.store import Store
 from workbench.claims.recording import write_results
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from workbench.batch.execute import Outcome
 from workbench.batch.jobs import Job
-from workbench.batch.progress import Progress, cell_of, duration
-from workbench.batch.schedule import run_jobs
-from workbench.batch.store import Store
+from workbench.batch.results.store import Store
+from workbench.batch.running.execute import Outcome
+from workbench.batch.running.progress import Progress, cell_of, duration
+from workbench.batch.running.schedule import run_jobs
 
 
 def jobs(count: int) -> list[Job]:
@@ -94,8 +94,8 @@ class Silent:
 
 
 def test_failures_are_retried_and_busy_jobs_asked_for_again(monkeypatch):
-    monkeypatch.setattr("workbench.batch.schedule.BUSY_PAUSE", 0.0)
-    monkeypatch.setattr("workbench.batch.schedule.TICK", 0.001)
+    monkeypatch.setattr("workbench.batch.running.schedule.BUSY_PAUSE", 0.0)
+    monkeypatch.setattr("workbench.batch.running.schedule.TICK", 0.001)
     script = Script({0: ["finished"], 1: ["failed", "finished"], 2: ["busy", "busy", "skipped"], 3: ["failed"] * 9})
     result = run_jobs(jobs(4), None, script.submit, Silent(), retries=2)
     statuses = [result.outcomes[job.key].status for job in jobs(4)]

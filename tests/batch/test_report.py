@@ -10,9 +10,11 @@ import pytest
 import report_store
 from report_store import HOSTILE, STATEMENTS, entries, write_job, write_store
 
-from workbench.batch import report_changes, report_figures, report_svg
-from workbench.batch.report import write_report
-from workbench.batch.report_data import collect, essence, sweeps
+from workbench.batch.report import changes as report_changes
+from workbench.batch.report import drawings as report_svg
+from workbench.batch.report import notebook_figures as report_figures
+from workbench.batch.report.collected import collect, essence, sweeps
+from workbench.batch.report.page import write_report
 
 VOID = {"meta", "link", "img", "br"}
 

@@ -8,12 +8,12 @@ import shutil
 
 import pytest
 
-from workbench.batch import cleaning
-from workbench.batch.execute import Options, record_death
 from workbench.batch.grid import Request, plan
 from workbench.batch.jobs import Sources, claims_hash, code_hash, digest, folder_hash
 from workbench.batch.plan import decide
-from workbench.batch.store import Store, read_record, standing, write_json
+from workbench.batch.results import cleaning
+from workbench.batch.results.store import Store, read_record, standing, write_json
+from workbench.batch.running.execute import Options, record_death
 
 
 @pytest.fixture

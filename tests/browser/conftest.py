@@ -40,16 +40,12 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
-EXPLORERS = sorted(
-    path.stem
-    for path in (ROOT / "workbench" / "explorers").glob("*.py")
-    if "def explorer(" in path.read_text(encoding="utf-8")
-)
+EXPLORERS = sorted(path.parent.name for path in (ROOT / "workbench" / "papers").glob("*/explorer.py"))
 EVERY_EXPLORER = f"""\
 import importlib
 
 for name in {EXPLORERS}:
-    display(importlib.import_module(f"workbench.explorers.{{name}}").explorer())"""
+    display(importlib.import_module(f"workbench.papers.{{name}}.explorer").explorer())"""
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +53,7 @@ def repository(tmp_path_factory) -> Path:
     """A repository with the start page, one scaffolded paper, a copy of it to edit, and a notebook of all explorers."""
     import nbformat
 
-    from workbench import scaffold
+    from workbench.cli import new as scaffold
 
     root = tmp_path_factory.mktemp("repository")
     scaffold.scaffold_paper(root, "first-paper", "The first paper")

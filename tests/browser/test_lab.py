@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from jupyterlab import Lab
+from lab_page import Lab
 
 START = "/lab/tree/notebooks/00_start_here.ipynb"
 PAPER = "/lab/tree/notebooks/first-paper.ipynb"

@@ -8,11 +8,11 @@ from torch import nn
 from torch.nn import functional
 
 from workbench.curvature import empirical_loss, hessian
-from workbench.curvature.chain import chain_matrix
-from workbench.curvature.directional import directional_matrix
 from workbench.curvature.hessian import hessian_rows
+from workbench.curvature.layers.chain import chain_matrix
+from workbench.curvature.layers.directional import directional_matrix
+from workbench.curvature.layers.structured import block_product, recognised, structured_matrix
 from workbench.curvature.products import autograd_operator, hvp_operator
-from workbench.curvature.structured import block_product, recognised, structured_matrix
 
 ACTIVATIONS = [nn.Tanh, nn.ReLU, nn.GELU, nn.Softplus]
 PROFILE = settings(max_examples=25, deadline=None, derandomize=True)
@@ -246,10 +246,10 @@ def test_many_samples_are_summed_in_steps(monkeypatch):
     torch.manual_seed(0)
     loss = two_classes(nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2)), samples=23)
     whole = chain_matrix(loss, loss.parameters(), "hessian")
-    monkeypatch.setattr("workbench.curvature.chain._TEMPORARY_BYTES", 1)
-    monkeypatch.setattr("workbench.curvature.directional._BLOCK_BYTES", 3000)
-    monkeypatch.setattr("workbench.curvature.chain_products._TEMPORARY_BYTES", 1)
-    monkeypatch.setattr("workbench.curvature.chain_products._POINT_BYTES", 1)
+    monkeypatch.setattr("workbench.curvature.layers.chain._TEMPORARY_BYTES", 1)
+    monkeypatch.setattr("workbench.curvature.layers.directional._BLOCK_BYTES", 3000)
+    monkeypatch.setattr("workbench.curvature.layers.chain_products._TEMPORARY_BYTES", 1)
+    monkeypatch.setattr("workbench.curvature.layers.chain_products._POINT_BYTES", 1)
     assert_equal(chain_matrix(loss, loss.parameters(), "hessian"), whole)
     assert_equal(directional_matrix(loss, loss.parameters(), "hessian"), whole)
     assert_equal(in_blocks(loss, loss.parameters()), whole)

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from tqdm import tqdm
 
 from workbench import data
-from workbench.data import catalogue, places, transfer
+from workbench.data import catalogue
+from workbench.data.fetching import places, transfer
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

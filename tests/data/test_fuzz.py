@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from workbench import data
-from workbench.data import cifar, corrupted, download, idx, verified
+from workbench.data.fetching import download, verified
+from workbench.data.readers import cifar, corrupted, idx
 
 DOCUMENTED = (data.DataError, data.DataNotFoundError)
 

@@ -7,7 +7,7 @@ import pytest
 import tiny
 
 from workbench import data
-from workbench.data import download, verified
+from workbench.data.fetching import download, verified
 
 
 def _link(kind, target):

@@ -8,7 +8,7 @@ import torch
 from torch.func import vmap
 
 from workbench import data
-from workbench.data import photographs
+from workbench.data.preparing import photographs
 
 
 @pytest.fixture

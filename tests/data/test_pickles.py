@@ -14,7 +14,8 @@ import pytest
 import tiny
 
 from workbench import data
-from workbench.data import catalogue, download
+from workbench.data import catalogue
+from workbench.data.fetching import download
 
 DOCUMENTED = (data.DataError, data.DataNotFoundError)
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from test_run import BOWL, LINE
+from dynamics.test_run import BOWL, LINE
 
 import workbench as wb
 from workbench.compiler import compiler_found
-from workbench.dynamics import stepping
-from workbench.dynamics.lifting import Lifted
+from workbench.dynamics.engine import stepping
+from workbench.dynamics.engine.lifting import Lifted
 from workbench.optimizers import StepDecay, m_sam, usam
 
 

@@ -11,6 +11,7 @@ import workbench as wb
 from workbench.dynamics.limits import converged, perturbation_audit
 from workbench.dynamics.update_map import resting, update_map
 from workbench.optimizers import by_name, filter_ratio, max_sharpness, update_radius
+from workbench.papers.eigenvalue_filtering.critical_point import critical_point
 
 KINDS = ["gd", "usam", "usam_two_step", "usam_nested", "hessian_usam", "grad_penalty"]
 F = wb.problems.ScalarFactorisation()
@@ -25,7 +26,7 @@ def minimum(sharpness):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("momentum", ["", "+heavy_ball", "+nesterov"])
 def test_jacobian_at_a_critical_point_has_the_predicted_radius(kind, momentum):
-    point = wb.problems.critical_point(seed=3)
+    point = critical_point(seed=3)
     rule = by_name(kind + momentum, 0.4, rho=0.2, beta=0.7)
     jacobian = wb.curvature.update_jacobian(update_map(point, rule), *resting(rule, point.point))
     assert wb.curvature.spectral_radius(jacobian).item() == pytest.approx(

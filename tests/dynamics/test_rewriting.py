@@ -5,13 +5,13 @@ import functools
 import numpy as np
 import pytest
 import torch
-from test_run import BOWL
+from dynamics.test_run import BOWL
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import workbench as wb
 from workbench.compiler import spell_out_scaled_sums
-from workbench.dynamics import stepping
-from workbench.dynamics.rewriting import rewrite_for_cpu, tanh
+from workbench.dynamics.engine import stepping
+from workbench.dynamics.engine.rewriting import rewrite_for_cpu, tanh
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from test_run import BOWL, LINE
+from dynamics.test_run import BOWL, LINE
 
 import workbench as wb
 from workbench import memory

@@ -5,11 +5,11 @@ from itertools import count
 
 import pytest
 import torch
-from test_run import BOWL, LINE
+from dynamics.test_run import BOWL, LINE
 
 import workbench as wb
-from workbench.dynamics import stepping
-from workbench.dynamics.traced import Traced
+from workbench.dynamics.engine import stepping
+from workbench.dynamics.engine.traced import Traced
 from workbench.optimizers import EMA, StepDecay, m_sam, sam, usam
 from workbench.optimizers.rule import Rule
 

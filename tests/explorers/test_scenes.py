@@ -3,7 +3,6 @@
 import gc
 import importlib
 import io
-import pkgutil
 
 import numpy as np
 import pytest
@@ -11,14 +10,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from workbench import explorers
+from workbench import papers
 from workbench.explorers.scene import decades, png, round_up, set_limits
 
-MODULES = [
-    name
-    for name in sorted(one.name for one in pkgutil.iter_modules(explorers.__path__))
-    if hasattr(importlib.import_module(f"workbench.explorers.{name}"), "explorer")
-]
+MODULES = {"first_look": "workbench.lab.first_look", **papers.explorers()}
 
 
 def pixels(picture):
@@ -31,10 +26,10 @@ def ends(control):
 
 
 def module_of(name):
-    return importlib.import_module(f"workbench.explorers.{name}")
+    return importlib.import_module(MODULES[name])
 
 
-@pytest.fixture(scope="module", params=MODULES)
+@pytest.fixture(scope="module", params=sorted(MODULES))
 def name(request):
     return request.param
 

@@ -9,10 +9,13 @@ import workbench as wb
 from workbench import draws
 from workbench.dynamics.iterates import iterates, suffix_averages
 from workbench.optimizers import gradient_descent, sam
-from workbench.optimizers.inner_maximisation import BestOf, ExtraCoordinate, PowerIteration, circle, sa_gd
-from workbench.problems import quadratic, unseen, valley_truths
-from workbench.problems.flat_strips import FlatStrips, HalfParabola, circle_point, flat_strips
-from workbench.problems.visible_norm import HiddenValley
+from workbench.optimizers.inner_maximisation import BestOf, PowerIteration, circle, sa_gd
+from workbench.papers.flat_minima_sco import unseen_coordinates as unseen
+from workbench.papers.flat_minima_sco import valley_truths
+from workbench.papers.flat_minima_sco.adversaries import ExtraCoordinate
+from workbench.papers.flat_minima_sco.flat_strips import FlatStrips, HalfParabola, circle_point, flat_strips
+from workbench.papers.flat_minima_sco.visible_norm import HiddenValley
+from workbench.problems import quadratic
 
 ENDS = torch.tensor([1.0, -1.0], dtype=torch.float64)
 

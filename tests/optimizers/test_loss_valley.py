@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.optimizers import SWAD, loss_valley
+from workbench.optimizers import SWAD
+from workbench.optimizers.averaging.loss_valley import loss_valley
 
 CURVES = {
     "A": [5, 4, 3, 2, 1.5, 1.2, 1, 1.05, 1.1, 1.1, 1.2, 1.3, 1.25, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2, 2.1],

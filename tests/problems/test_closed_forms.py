@@ -5,16 +5,16 @@ import torch
 
 import workbench as wb
 from workbench import draws
+from workbench.papers.eigenvalue_filtering.critical_point import critical_point
+from workbench.papers.understanding_sam.noisy_sines import noisy_sines
+from workbench.papers.understanding_sam.relu_regression import relu_regression
 from workbench.problems import (
     ScalarFactorisation,
     TwoBasins,
     circle,
     classifier,
-    critical_point,
     diagonal_network,
-    noisy_sines,
     quadratic,
-    relu_regression,
     sparse_regression,
 )
 

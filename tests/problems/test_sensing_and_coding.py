@@ -4,7 +4,8 @@ import pytest
 import torch
 
 import workbench as wb
-from workbench.problems import RippledParabola, Scaled, classifier, matrix_sensing, sparse_coding
+from workbench.papers.normalization_in_sam.sparse_coding import sparse_coding
+from workbench.problems import RippledParabola, Scaled, classifier, matrix_sensing
 
 
 @pytest.mark.parametrize(("d", "r", "m"), [(2, 1, 1), (7, 2, 15), (12, 12, 40)])
@@ -99,7 +100,7 @@ def test_values_out_of_range_are_refused(make, words):
 
 
 @pytest.mark.parametrize(
-    "build", [lambda: wb.problems.sparse_coding(0, 10**6, 10**4), lambda: wb.problems.quadratic(torch.ones(20_000))]
+    "build", [lambda: sparse_coding(0, 10**6, 10**4), lambda: wb.problems.quadratic(torch.ones(20_000))]
 )
 def test_what_does_not_fit_is_refused_with_its_size(build, monkeypatch):
     monkeypatch.setenv("WORKBENCH_MEMORY", "0.5")

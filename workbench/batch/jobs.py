@@ -21,7 +21,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from workbench.batch import kernel
+from workbench.batch.running import kernel
 
 # Packages whose version can change a result or a figure.
 LOCKED = ("torch", "numpy", "scipy", "scikit-learn", "xarray", "pandas", "matplotlib", "seaborn")

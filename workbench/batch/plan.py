@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from workbench.batch.jobs import Job, Sources
-from workbench.batch.store import Record, Store, standing
+from workbench.batch.results.store import Record, Store, standing
 
 
 def decide(jobs: Sequence[Job], store: Store, *, force: bool = False) -> Iterator[tuple[Job, Record | None, str]]:

@@ -11,8 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from workbench.batch import kernel
 from workbench.batch.jobs import LOCKED
+from workbench.batch.running import kernel
 
 _PACKAGES = (*LOCKED, "workbench", "papermill", "ipykernel", "nbclient", "netCDF4", "pydantic")
 

@@ -4,8 +4,7 @@ Functions of `(loss, parameters, ...)` with `loss(parameters) -> scalar`; parame
 tensors. Exact functions are exact to rounding in the parameters' dtype; estimates return their own error.
 """
 
-from .average import FlatnessProfile, average_case, flatness
-from .ball import m_sharpness, quadratic_worst_case, worst_case
+from .average_case import FlatnessProfile, average_case, flatness
 from .density import SpectralDensity, spectral_density
 from .distributed import MinibatchLoss
 from .empirical import EmpiricalLoss, empirical_loss
@@ -25,6 +24,7 @@ from .products import hessian_vector_product, hvp_operator
 from .sharpness import rescaled, sharpness, sharpness_with_residual
 from .spectrum import spectral_radius, spectrum, update_jacobian
 from .trace import Estimate, diagonal, frobenius_norm, trace
+from .worst_case import m_sharpness, quadratic_worst_case, worst_case
 
 __all__ = [
     "ConvergenceError",

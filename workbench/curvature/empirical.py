@@ -11,10 +11,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from workbench.curvature.layers.taps import Layer, Structure, analyse
 from workbench.parameters import inner
 
 from .flat import Parameters
-from .taps import Layer, Structure, analyse
 
 _BATCH_NORMS = (nn.modules.batchnorm._BatchNorm,)
 _DROPOUTS = (nn.modules.dropout._DropoutNd,)

@@ -9,11 +9,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .directional import Kind
+from workbench.curvature.layers.directional import Kind
+from workbench.curvature.layers.structured import recognised, structured_matrix
+
 from .empirical import EmpiricalLoss
 from .flat import Loss, Parameters, flatten, pullback
 from .hessian import hessian, require_dense
-from .structured import recognised, structured_matrix
 
 _BLOCK_BYTES = 64 * 2**20
 

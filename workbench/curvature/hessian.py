@@ -7,12 +7,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench import memory
+from workbench.curvature.layers.structured import recognised, structured_matrix
+from workbench.curvature.layers.traffic import Traffic
 
 from .empirical import known
 from .flat import Loss, Parameters, flatten
 from .products import HVPOperator, autograd_operator, hvp_operator
-from .structured import recognised, structured_matrix
-from .traffic import Traffic
 
 # Intermediate results of one block of products. Larger blocks leave the caches and gain nothing (measured: 1 to 64
 # vectors at a time cost the same per vector from 2 MB a vector upwards), smaller ones pay the dispatch again and again.

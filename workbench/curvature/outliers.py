@@ -7,11 +7,12 @@ import xarray as xr
 from torch import Tensor, nn
 from torch.nn import functional
 
+from workbench.curvature.layers.structured import recognised
+
 from .flat import Loss, Parameters, flatten, pullback
 from .gauss_newton import fisher
 from .hessian import hessian
 from .spectrum import symmetric_eigenvalues
-from .structured import recognised
 
 
 def outlier_structure(loss: Loss, parameters: Parameters, count: int | None = None) -> xr.Dataset:

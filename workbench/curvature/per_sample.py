@@ -15,12 +15,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench import memory
+from workbench.curvature.layers.sample_taps import chunk_gradients, chunk_square_norms
+from workbench.curvature.layers.structured import recognised
 from workbench.parameters import Parameters, leaves
 
 from .flat import flat_loss, flatten
-from .sample_taps import chunk_gradients, chunk_square_norms
 from .spectrum import symmetric_eigenvalues
-from .structured import recognised
 
 SampleLoss = Callable[..., Tensor]
 

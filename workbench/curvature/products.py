@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.curvature.layers.structured import block_product
 from workbench.parameters import Parameters
 
 from .flat import Loss, flat_loss, flatten, pullback
-from .structured import block_product
 
 
 @dataclass(frozen=True)

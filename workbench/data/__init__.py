@@ -6,43 +6,43 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from workbench.data.augmentation import pad_crop_flip
-    from workbench.data.domains import LeftOut, domain_members, leave_one_domain_out, rotate, rotated_digits
-    from workbench.data.download import fetch
     from workbench.data.errors import DataError, DataNotFoundError
-    from workbench.data.incremental import Sessions, sessions
-    from workbench.data.labels import label_noise
+    from workbench.data.fetching.download import fetch
     from workbench.data.loading import load, load_corrupted
-    from workbench.data.pairs import read_pairs
-    from workbench.data.photographs import augment_photographs
+    from workbench.data.preparing.augmentation import pad_crop_flip
+    from workbench.data.preparing.domains import LeftOut, domain_members, leave_one_domain_out, rotate, rotated_digits
+    from workbench.data.preparing.incremental import Sessions, sessions
+    from workbench.data.preparing.labels import label_noise
+    from workbench.data.preparing.photographs import augment_photographs
+    from workbench.data.preparing.splitting import split, subset
+    from workbench.data.readers.pairs import read_pairs
+    from workbench.data.readers.trees import Tree, class_tree, domain_tree, read_images
     from workbench.data.record import Data
-    from workbench.data.splitting import split, subset
-    from workbench.data.trees import Tree, class_tree, domain_tree, read_images
 
 _NAMES = {
     "Data": "record",
     "DataError": "errors",
     "DataNotFoundError": "errors",
-    "LeftOut": "domains",
-    "Sessions": "incremental",
-    "Tree": "trees",
-    "augment_photographs": "photographs",
-    "class_tree": "trees",
-    "domain_members": "domains",
-    "domain_tree": "trees",
-    "fetch": "download",
-    "label_noise": "labels",
-    "leave_one_domain_out": "domains",
+    "LeftOut": "preparing.domains",
+    "Sessions": "preparing.incremental",
+    "Tree": "readers.trees",
+    "augment_photographs": "preparing.photographs",
+    "class_tree": "readers.trees",
+    "domain_members": "preparing.domains",
+    "domain_tree": "readers.trees",
+    "fetch": "fetching.download",
+    "label_noise": "preparing.labels",
+    "leave_one_domain_out": "preparing.domains",
     "load": "loading",
     "load_corrupted": "loading",
-    "pad_crop_flip": "augmentation",
-    "read_images": "trees",
-    "read_pairs": "pairs",
-    "rotate": "domains",
-    "rotated_digits": "domains",
-    "sessions": "incremental",
-    "split": "splitting",
-    "subset": "splitting",
+    "pad_crop_flip": "preparing.augmentation",
+    "read_images": "readers.trees",
+    "read_pairs": "readers.pairs",
+    "rotate": "preparing.domains",
+    "rotated_digits": "preparing.domains",
+    "sessions": "preparing.incremental",
+    "split": "preparing.splitting",
+    "subset": "preparing.splitting",
 }
 
 __all__ = [

@@ -10,10 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workbench.data import catalogue, corrupted, sources, transforms
-from workbench.data.raw import Raw
+from workbench.data import catalogue, sources
+from workbench.data.preparing import transforms
+from workbench.data.preparing.splitting import split, subset
+from workbench.data.readers import corrupted
+from workbench.data.readers.raw import Raw
 from workbench.data.record import Data
-from workbench.data.splitting import split, subset
 
 
 def load(

@@ -12,10 +12,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from workbench.data import cifar, domains, download, embedded, idx, places, trees
 from workbench.data.catalogue import Entry
 from workbench.data.errors import DataNotFoundError
-from workbench.data.raw import Raw
+from workbench.data.fetching import download, places
+from workbench.data.preparing import domains
+from workbench.data.readers import cifar, embedded, idx, trees
+from workbench.data.readers.raw import Raw
 
 Root = str | os.PathLike[str] | None
 

@@ -11,7 +11,7 @@ from workbench import curvature, draws
 from workbench.dynamics.run import Run, run
 from workbench.dynamics.sweep import sweep
 from workbench.dynamics.update_map import update_map
-from workbench.optimizers.filters import filter_ratio
+from workbench.optimizers.pass_band import filter_ratio
 from workbench.optimizers.rule import Rule
 from workbench.parameters import Parameters, add_scaled, count, leaves, norm, subtract, unravel
 from workbench.problems.base import Problem

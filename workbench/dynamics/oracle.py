@@ -10,7 +10,7 @@ from torch import Tensor
 
 from workbench import draws
 from workbench.draws import Seed
-from workbench.dynamics.compiled import NotTraceable
+from workbench.dynamics.engine.compiled import NotTraceable
 from workbench.parameters import Parameters, inner, ravel, unravel
 from workbench.problems.base import Batch, Problem
 

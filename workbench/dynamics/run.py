@@ -17,11 +17,11 @@ from torch import Tensor
 
 from workbench import memory
 from workbench.draws import Seed
+from workbench.dynamics.engine.stepping import Carry, Stepper, wanted_compiled, wanted_traced
 from workbench.dynamics.labelled import Labelled, label
 from workbench.dynamics.minibatches import Minibatches, Sampling
 from workbench.dynamics.progress import bar
-from workbench.dynamics.stepping import Carry, Stepper, wanted_compiled, wanted_traced
-from workbench.optimizers.averaging import Average, AveragedRule
+from workbench.optimizers.averaging.accumulators import Average, AveragedRule
 from workbench.optimizers.rule import UpdateRule
 from workbench.parameters import Parameters, concrete, count, largest, leaves, on_device, tree_map
 from workbench.problems.base import Measure, P, Problem

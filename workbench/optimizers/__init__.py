@@ -1,9 +1,22 @@
 """Update rules as pure functions: gradient descent, heavy ball and Nesterov around any effective gradient."""
 
 from workbench.optimizers.adam import Adam, adam
-from workbench.optimizers.adapter import as_torch
-from workbench.optimizers.averaging import EMA, LAWA, AveragedRule, SegmentMean, UniformMean, recompute_batch_norm
-from workbench.optimizers.filters import (
+from workbench.optimizers.averaging.accumulators import (
+    EMA,
+    LAWA,
+    AveragedRule,
+    SegmentMean,
+    UniformMean,
+    recompute_batch_norm,
+)
+from workbench.optimizers.averaging.loss_valley import SWAD, LossValley, loss_valley
+from workbench.optimizers.inner_maximisation import (
+    BestOf,
+    FullMaximisation,
+    PowerIteration,
+    sa_gd,
+)
+from workbench.optimizers.pass_band import (
     admissible_set,
     curvature_polynomial,
     filter_ratio,
@@ -11,16 +24,6 @@ from workbench.optimizers.filters import (
     stability_constant,
     update_radius,
 )
-from workbench.optimizers.inner_maximisation import (
-    BestOf,
-    ExtraCoordinate,
-    FreshCoordinate,
-    FullMaximisation,
-    PowerIteration,
-    WeightedCoordinate,
-    sa_gd,
-)
-from workbench.optimizers.loss_valley import SWAD, LossValley, loss_valley
 from workbench.optimizers.rule import Oracle, Plain, Rule, State, gradient_descent, heavy_ball, nesterov
 from workbench.optimizers.schedules import LinearDecay, StepDecay, SwitchOn
 from workbench.optimizers.sharpness_aware import (
@@ -42,6 +45,7 @@ from workbench.optimizers.sharpness_aware import (
     unified_sam,
     usam,
 )
+from workbench.optimizers.torch.adapter import as_torch
 
 __all__ = [
     "EMA",
@@ -51,8 +55,6 @@ __all__ = [
     "Adam",
     "AveragedRule",
     "BestOf",
-    "ExtraCoordinate",
-    "FreshCoordinate",
     "FullMaximisation",
     "GradientPenalty",
     "HessianUSAM",
@@ -71,7 +73,6 @@ __all__ = [
     "TwoStepUSAM",
     "UnifiedSAM",
     "UniformMean",
-    "WeightedCoordinate",
     "adam",
     "admissible_set",
     "as_torch",

@@ -29,67 +29,6 @@ class Maximiser(Protocol):
 
 
 @dataclass(frozen=True)
-class FreshCoordinate:
-    """The adversary of Theorem 3: v_t = rho e_(I,t), a position of the block I that was never used before.
-
-    An exact maximiser on a `HiddenValley` whose block I shows +1 in every sample, for as many steps as there are positions.
-    Parameters {"blocks": [block, position], "extra": 0-dim}.
-    """
-
-    block: int | Tensor
-    name = "adversarial"
-
-    def __call__(self, oracle: Oracle, parameters: Any, rho: float | Tensor) -> Any:
-        blocks = parameters["blocks"]
-        here = torch.arange(blocks.shape[0], device=blocks.device) == self.block
-        now = torch.arange(blocks.shape[1], device=blocks.device) == oracle.count
-        return {
-            "blocks": torch.where(here[:, None] & now, rho, torch.zeros_like(blocks)),
-            "extra": torch.zeros_like(parameters["extra"]),
-        }
-
-
-@dataclass(frozen=True)
-class WeightedCoordinate:
-    """The coordinate of largest a_ij (rho - |w_ij|) among the blocks that have one sign in the whole sample.
-
-    With weights a that differ, this is the unique maximiser on the `HiddenValley` of these weights: no tie is left to break.
-    Parameters as for `FreshCoordinate`.
-    """
-
-    signs: Float[Tensor, "sample block"]
-    weights: Float[Tensor, "block position"]
-    name = "tie-weighted"
-
-    def __call__(self, oracle: Oracle, parameters: Any, rho: float | Tensor) -> Any:
-        blocks, mean = parameters["blocks"], self.signs.mean(0)
-        reach = self.weights * (rho - blocks.abs())
-        reach = torch.where((mean.abs() == 1)[:, None], reach, -torch.inf)
-        flat = reach.reshape(-1)
-        best = (torch.arange(flat.shape[0], device=flat.device) == flat.argmax()).reshape(blocks.shape)
-        return {
-            "blocks": torch.where(best, rho * mean[:, None], torch.zeros_like(blocks)),
-            "extra": torch.zeros_like(parameters["extra"]),
-        }
-
-
-@dataclass(frozen=True)
-class ExtraCoordinate:
-    """The coordinate that every sample shows, away from the origin: an equally good maximiser on the `HiddenValley` of
-    Theorem 3, and a harmless one.
-    """
-
-    name = "extra"
-
-    def __call__(self, oracle: Oracle, parameters: Any, rho: float | Tensor) -> Any:
-        extra = parameters["extra"]
-        return {
-            "blocks": torch.zeros_like(parameters["blocks"]),
-            "extra": torch.where(extra < 0, -rho, rho) * torch.ones_like(extra),
-        }
-
-
-@dataclass(frozen=True)
 class PowerIteration:
     """v <- rho grad F(w + v)/|grad F(w + v)|, `iterations` times from one random direction, fresh at every step.
 

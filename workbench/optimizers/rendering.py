@@ -19,7 +19,7 @@ def rule_html(rule: Rule) -> str:
 
     Rules without a filter (normalised SAM, schedules, one value per run) are their text alone, with the reason.
     """
-    from workbench.optimizers.filters import admissible_set
+    from workbench.optimizers.pass_band import admissible_set
 
     name = f"<b>{escape(repr(rule))}</b>"
     try:
@@ -31,7 +31,7 @@ def rule_html(rule: Rule) -> str:
 
 
 def _drawing(rule: Rule, intervals: list[tuple[float, float]]) -> str:
-    from workbench.optimizers.filters import filter_ratio
+    from workbench.optimizers.pass_band import filter_ratio
 
     low, high = 1.15 * min(intervals[0][0], 0.0), 1.3 * intervals[-1][1]
     low = low or -0.08 * high

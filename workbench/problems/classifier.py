@@ -12,13 +12,13 @@ import torch
 from jaxtyping import Float, Int, Num
 from torch import Tensor, nn
 
+from workbench.checks import require_nonnegative
 from workbench.curvature import EmpiricalLoss, empirical_loss
 from workbench.draws import Seed
 from workbench.parameters import concrete, inner
 from workbench.problems.base import Batch, Measure, Problem
-from workbench.problems.checks import require_nonnegative
-from workbench.problems.module_network import ModuleNetwork
-from workbench.problems.multilayer import Multilayer, require_init, require_sizes
+from workbench.problems.networks.any_module import ModuleNetwork
+from workbench.problems.networks.multilayer import Multilayer, require_init, require_sizes
 
 LossName = Literal["squared", "cross_entropy"]
 

@@ -1,0 +1,1 @@
+"""The report: what a store holds, on one page."""

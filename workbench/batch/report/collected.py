@@ -1,0 +1,255 @@
+"""What a report says, as plain data: read from the run store, tolerant of whatever is missing there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from workbench import claims
+from workbench.batch import papers
+from workbench.batch.results.store import read_record
+from workbench.claims import CardError, ParameterError
+
+VERDICTS = ("reproduced", "contradicted", "inconclusive", "not run")
+_CONDITION = dict.fromkeys(("quantity", "unit", "note"), "") | dict.fromkeys(
+    ("n", "not_finite", "confidence", "statistic")
+)
+_CONDITION |= {"name": "value", "verdict": "not run"}
+MAIN_PRESETS = ("laptop", "paper", "smoke")
+
+
+def collect(store: Path) -> dict[str, Any]:
+    """Every job of a run store, sorted into papers.
+
+    Returns:
+        `papers` (one dict per paper with its `main` job, its `others`, newest first, and its `sweeps`), `failed` jobs,
+        `unreadable` folders (names relative to the store, with the reason), `waiting` (papers with a card but without a
+        finished job), `counts` of the main jobs' verdicts, and `newest`, the time at which the newest job ended.
+    """
+    jobs, failed, unreadable = [], [], []
+    for folder in _folders(store):
+        job, problem = _job(folder)
+        if job is None:
+            unreadable.append({"folder": folder.relative_to(store).as_posix(), "reason": problem})
+        else:
+            (jobs if job["status"] == "finished" else failed).append(job)
+    found = [_paper(slug, [job for job in jobs if job["paper"] == slug]) for slug in sorted({j["paper"] for j in jobs})]
+    return {
+        "papers": found,
+        "failed": sorted(failed, key=lambda job: (job["paper"], job["ended"], job["name"])),
+        "unreadable": unreadable,
+        "waiting": [slug for slug in _known() if slug not in {paper["slug"] for paper in found}],
+        "counts": {name: sum(paper["counts"][name] for paper in found) for name in VERDICTS},
+        "newest": max((job["ended"] for job in jobs + failed), default=""),
+    }
+
+
+def _known() -> list[str]:
+    try:
+        return sorted(papers.known())
+    except (CardError, OSError):
+        return []
+
+
+def _folders(store: Path) -> Iterator[Path]:
+    if not store.is_dir():
+        return
+    for paper in sorted(store.iterdir()):
+        if paper.is_dir() and not paper.name.startswith("."):
+            yield from sorted(p for p in paper.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _job(folder: Path) -> tuple[dict[str, Any] | None, str]:
+    """One folder of the store, or None with the reason why it is not a complete job."""
+    content = read_record(folder)
+    if content is None:
+        return None, "half-written or damaged: the next run will redo it"
+    card = _json(folder / "claims.json")
+    if content["status"] == "finished" and not isinstance(card.get("claims"), list):
+        return None, "claims.json is missing or unreadable"
+    origin = _json(folder / "provenance.json")
+    summary = [_claim(claim) for claim in card.get("claims", []) if isinstance(claim, Mapping)]
+    return {
+        "name": folder.name,
+        "folder": folder,
+        "status": content["status"],
+        "paper": str(content.get("paper") or folder.parent.name),
+        "preset": str(content.get("preset", "")),
+        "parameters": dict(content.get("parameters") or {}),
+        "error": content.get("error"),
+        "claims": _corrections_beside(summary),
+        "counts": {name: sum(claim["verdict"] == name for claim in summary) for name in VERDICTS},
+        "holm": card.get("holm") or {},
+        "provenance": origin,
+        "ended": str(origin.get("finished", "")),
+    }, ""
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _claim(claim: Mapping) -> dict[str, Any]:
+    verdict = claim.get("verdict")
+    conditions = [{**_CONDITION, **one} for one in claim.get("conditions") or [] if isinstance(one, Mapping)]
+    return {
+        "id": str(claim.get("id", "?")),
+        "statement": str(claim.get("statement", "")),
+        "source": str(claim.get("source", "")),
+        "origin": str(claim.get("origin", "")),
+        "printed": claim.get("printed"),
+        "paper_value": claim.get("paper_value"),
+        "verdict": verdict if verdict in VERDICTS else "not run",
+        "conditions": conditions,
+    }
+
+
+def _corrections_beside(entries: list[dict]) -> list[dict]:
+    """The card's order, but each corrected statement right after the printed one that it corrects."""
+    ids = {claim["id"] for claim in entries}
+    first = [claim for claim in entries if claim["printed"] not in ids]
+    return [one for claim in first for one in (claim, *(e for e in entries if e["printed"] == claim["id"]))]
+
+
+def _paper(slug: str, jobs: list[dict]) -> dict[str, Any]:
+    citation, usual = {}, None
+    try:
+        citation = claims.card(slug).paper.model_dump()
+        usual = papers.resolve(slug, "laptop", {})
+    except (CardError, ParameterError, OSError):
+        pass  # a store read elsewhere, without the cards: slugs instead of titles
+    jobs = sorted(jobs, key=lambda job: (job["ended"], job["name"]), reverse=True)
+    main = min(jobs, key=lambda job: (_rank(job["preset"]), usual is not None and job["parameters"] != usual))
+    return {
+        "slug": slug,
+        "title": citation.get("title") or slug,
+        "authors": ", ".join(citation.get("authors", [])),
+        "year": citation.get("year", ""),
+        "venue": citation.get("venue", ""),
+        "theme": citation.get("theme", ""),
+        "question": citation.get("question", ""),
+        "link": _link(citation),
+        "main": main,
+        "others": [job for job in jobs if job is not main],
+        "counts": main["counts"],
+        "sweeps": sweeps(jobs),
+    }
+
+
+def _rank(preset: str) -> int:
+    return MAIN_PRESETS.index(preset) if preset in MAIN_PRESETS else len(MAIN_PRESETS)
+
+
+def _link(citation: Mapping) -> str:
+    url = citation.get("url") or ""
+    if url.startswith(("https://", "http://")):
+        return url
+    return f"https://arxiv.org/abs/{citation['arxiv']}" if citation.get("arxiv") else ""
+
+
+def sweeps(jobs: list[dict]) -> list[dict[str, Any]]:
+    """Groups of jobs that differ in exactly one parameter, the largest group first; then, among the jobs in none of them,
+    groups that differ in parameters which change together (`--zip`).
+
+    Args:
+        jobs: finished jobs of one paper, newest first; of two with equal preset and parameters the newer one counts.
+
+    Returns:
+        per group `name` of the swept parameter ("a (with b)"), `fixed` (parameters that differ between groups of
+        the same name), `preset` and `points`, pairs (value of the first swept parameter, job) in the order of the values.
+    """
+    newest: dict[str, dict] = {}
+    for job in jobs:
+        newest.setdefault(_text([job["preset"], job["parameters"]]), job)
+    unique = list(newest.values())
+    single = _groups(unique, [[name] for name in _varied(unique)])
+    drawn = [id(job) for sweep in single for _, job in sweep["points"]]
+    left = [job for job in unique if id(job) not in drawn]
+    return single + _groups(left, _changing_together(left))
+
+
+def _varied(jobs: list[dict]) -> list[str]:
+    return [name for name in _names(jobs) if len({_text(job["parameters"].get(name)) for job in jobs}) > 1]
+
+
+def _changing_together(jobs: list[dict]) -> list[list[str]]:
+    """Bundles of at least two parameters of which each determines the others."""
+    bundles: dict[tuple[int, ...], list[str]] = {}
+    for name in _varied(jobs):
+        values = [_text(job["parameters"].get(name)) for job in jobs]
+        bundles.setdefault(tuple(values.index(value) for value in values), []).append(name)
+    return [names for names in bundles.values() if len(names) > 1]
+
+
+def _groups(jobs: list[dict], bundles: list[list[str]]) -> list[dict[str, Any]]:
+    """For each bundle of parameters the groups of at least two jobs that agree in all others."""
+    varied, found = _varied(jobs), []
+    for bundle in bundles:
+        groups: dict[str, list[dict]] = {}
+        for job in jobs:
+            rest = {key: value for key, value in job["parameters"].items() if key not in bundle}
+            groups.setdefault(_text([job["preset"], rest]), []).append(job)
+        for members in groups.values():
+            points = sorted(
+                ((job["parameters"].get(bundle[0]), job) for job in members), key=lambda one: _order(one[0])
+            )
+            if len({_text(value) for value, _ in points}) < 2:
+                continue
+            kept = members[0]["parameters"].items()
+            fixed = {key: value for key, value in kept if key in varied and key not in bundle}
+            name = bundle[0] if len(bundle) == 1 else f"{bundle[0]} (with {', '.join(bundle[1:])})"
+            found.append(
+                {
+                    "name": name,
+                    "fixed": fixed,
+                    "preset": members[0]["preset"],
+                    "points": points,
+                }
+            )
+    return sorted(found, key=lambda sweep: (-len(sweep["points"]), sweep["name"], _text(sweep["fixed"])))
+
+
+def _names(jobs: list[dict]) -> list[str]:
+    return sorted({name for job in jobs for name in job["parameters"]})
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def _order(value: Any) -> tuple:
+    numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return (0, value, "") if numeric else (1, 0, _text(value))
+
+
+def essence(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What a later report needs in order to tell what changed: the main jobs' claims, without folders and times."""
+    keep = ("relation", "threshold", "tolerance", "margin", "unit", "estimate", "low", "high", "n", "verdict")
+    return {
+        "format": 1,
+        "newest": data["newest"],
+        "papers": {
+            paper["slug"]: {
+                "job": paper["main"]["name"],
+                "preset": paper["main"]["preset"],
+                "parameters": paper["main"]["parameters"],
+                "claims": {
+                    claim["id"]: {
+                        "verdict": claim["verdict"],
+                        "conditions": {
+                            str(one.get("name", "value")): {key: one.get(key) for key in keep}
+                            for one in claim["conditions"]
+                        },
+                    }
+                    for claim in paper["main"]["claims"]
+                },
+            }
+            for paper in data["papers"]
+        },
+    }

@@ -1,0 +1,185 @@
+"""The report: one static page that shows what was measured, against what was claimed, and where it comes from.
+
+The page is self-contained (no network, no scripts that run): style, drawings and figures are inside it, only the links to
+the executed notebooks lead out, relative to the page. All text from notebooks, cards and parameters is escaped.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from workbench.batch.jobs import shorten
+from workbench.batch.report import changes as report_changes
+from workbench.batch.report import drawings as report_svg
+from workbench.batch.report.collected import VERDICTS, collect, essence
+from workbench.batch.report.notebook_figures import figures
+from workbench.claims import rendering
+from workbench.claims.position import claimed, measured
+from workbench.claims.recording import write_atomically
+
+_PAGE = "report.html.jinja"
+MOST_SWEEPS = 6  # per paper: a fine grid over two parameters would make a page of a thousand drawings
+
+
+def write_report(store: Path, out: Path, compare: Path | None = None) -> Path:
+    """Write the report page of a run store.
+
+    Args:
+        store: folder of the run store; folders that are half-written, damaged or failed are listed, never an error.
+        out: the HTML file to write, replaced as a whole. Links to notebooks are relative to its folder.
+        compare: an older report, whose differences to this one are shown.
+
+    Returns:
+        `out`.
+
+    Raises:
+        ValueError: `out` is a folder, or `compare` is not a report.
+    """
+    store, out = Path(store), Path(out)
+    if out.is_dir():
+        raise ValueError(
+            f"out = {str(out)!r} is a folder: name the HTML file to write, for example {out / 'report.html'}"
+        )
+    old = report_changes.embedded(Path(compare)) if compare is not None else None
+    page = render(collect(store), out.parent, old)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(out, lambda part: part.write_text(page, encoding="utf-8"))
+    return out
+
+
+def render(data: Mapping[str, Any], start: Path, old: Mapping[str, Any] | None = None) -> str:
+    """The page as text.
+
+    Args:
+        data: what `collect` found.
+        start: folder from which links are relative.
+        old: data of an older report to compare with.
+    """
+    new = essence(data)
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        measured=measured,
+        claimed=claimed,
+        short=shorten,
+        when=_when,
+        forest=report_svg.forest_row,
+        paper_value=_paper_value,
+        css=_css,
+    )
+    return environment.get_template(_PAGE).render(
+        data=data,
+        papers=[_shown(paper, start) for paper in data["papers"]],
+        verdicts=VERDICTS,
+        most_sweeps=MOST_SWEEPS,
+        symbols=rendering.SYMBOLS,
+        axis=report_svg.forest_axis(),
+        changes=report_changes.changes(old, new) if old is not None else None,
+        old=old,
+        mark=report_changes.MARK,
+        embedded=Markup(report_changes.for_script(new)),
+        link=lambda job: _link(job, start),
+        differing=differing,
+        seconds=_seconds,
+        stderr=_tail,
+    )
+
+
+def differing(job: Mapping[str, Any], main: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters in which a job differs from the main one."""
+    missing = object()
+    return {name: value for name, value in job["parameters"].items() if main["parameters"].get(name, missing) != value}
+
+
+def _shown(paper: Mapping[str, Any], start: Path) -> dict[str, Any]:
+    return {
+        **paper,
+        "anchor": "paper-" + "".join(c if c.isalnum() and c.isascii() else "-" for c in paper["slug"]),
+        "figures": figures(paper["main"]["folder"] / "notebook.ipynb"),
+        "notebook": _link(paper["main"], start),
+        "sweeps": [
+            {**sweep, "charts": _charts(sweep) if k < MOST_SWEEPS else []} for k, sweep in enumerate(paper["sweeps"])
+        ],
+    }
+
+
+def _charts(sweep: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One chart per condition that at least two of a sweep's jobs measured."""
+    charts = []
+    for claim in sweep["points"][-1][1]["claims"]:
+        for condition in claim["conditions"]:
+            name = condition.get("name")
+            points = [(value, _condition(job, claim["id"], name)) for value, job in sweep["points"]]
+            if sum(bool(measured(one)) for _, one in points) < 2:
+                continue
+            several = len(claim["conditions"]) > 1
+            charts.append(
+                {
+                    "id": f"{claim['id']}: {name}" if several else claim["id"],
+                    "quantity": condition.get("quantity", ""),
+                    "claimed": claimed(condition),
+                    "svg": report_svg.sweep_chart(sweep["name"], points),
+                    "verdicts": [one.get("verdict") for _, one in points],
+                }
+            )
+    return charts
+
+
+def _condition(job: Mapping[str, Any], claim_id: str, name: Any) -> Mapping[str, Any]:
+    for claim in job["claims"]:
+        if claim["id"] == claim_id:
+            for condition in claim["conditions"]:
+                if condition.get("name") == name:
+                    return condition
+    return {}
+
+
+def _link(job: Mapping[str, Any], start: Path) -> str:
+    """The executed notebook's HTML copy, else the notebook, relative to the report; empty where neither exists."""
+    for name in ("notebook.html", "notebook.ipynb"):
+        path = job["folder"] / name
+        if path.is_file():
+            return quote(Path(os.path.relpath(path.resolve(), start.resolve())).as_posix())
+    return ""
+
+
+def _tail(job: Mapping[str, Any], characters: int = 4000) -> str:
+    """The end of what a failed job printed to its error stream."""
+    try:
+        with open(job["folder"] / "stderr.txt", "rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - characters))
+            return file.read().decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
+
+
+def _when(time: str) -> str:
+    """A recorded time (UTC, to the second) as a reader writes it."""
+    return f"{time[:10]} {time[11:16]} UTC" if len(time) > 16 and time.endswith("Z") else time or "–"
+
+
+def _seconds(value: Any) -> str:
+    if not isinstance(value, (int, float)):
+        return "–"
+    return f"{value:.1f} s" if value < 120 else f"{value / 60:.0f} min"
+
+
+def _paper_value(value: Any) -> str:
+    return "–" if value in (None, "") else str(value)
+
+
+def _css(verdict: str) -> str:
+    return "v-" + str(verdict).replace(" ", "-")

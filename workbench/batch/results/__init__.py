@@ -1,0 +1,1 @@
+"""Finished jobs: the store, and its results as one labelled array."""

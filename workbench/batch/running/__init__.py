@@ -1,0 +1,1 @@
+"""Running jobs: workers, kernels, a cluster; what happens when one dies."""

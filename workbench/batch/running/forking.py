@@ -1,0 +1,71 @@
+"""Fresh processes that have already imported the slow libraries: multiprocessing's fork server, set up for jobs."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import threading
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import forkserver
+from typing import Any
+
+from workbench.batch.running import kernel
+
+# Of this package only what carries jobs: a module that computes would outlive an edit made while a batch runs.
+PRELOAD = (
+    "numpy", "torch", "torch.func", "torch._dynamo", "torch._decomp.decompositions_for_jvp", "scipy.stats",
+    "scipy.optimize", "scipy.linalg", "pandas", "xarray", "netCDF4", "matplotlib.pyplot",
+    "matplotlib.backends.backend_agg", "seaborn", "sklearn.datasets", "pydantic.main", "tqdm.auto", "ipywidgets",
+    "jaxtyping", "psutil", "filelock", "pooch", "dask.distributed", "ipykernel.kernelapp", "ipykernel.ipkernel",
+    "papermill.clientwrap", "workbench.batch.running.execute", "workbench.batch.running.client", "workbench.batch.running.warm",
+)  # fmt: skip
+_starting = threading.Lock()
+
+
+def can_fork() -> bool:
+    """Whether processes are forked here; where not, or with WORKBENCH_PLAIN_KERNELS=1, they start from nothing."""
+    return "forkserver" in multiprocessing.get_all_start_methods() and os.environ.get("WORKBENCH_PLAIN_KERNELS") != "1"
+
+
+def preload_list() -> list[str]:
+    """Modules that the fork server imports: WORKBENCH_PRELOAD (names separated by commas) or the default list."""
+    wish = os.environ.get("WORKBENCH_PRELOAD")
+    return list(PRELOAD) if wish is None else [name for name in wish.split(",") if name]
+
+
+@contextmanager
+def process_context() -> Iterator[Any]:
+    """The multiprocessing context in which the body may start processes.
+
+    Their environment is the job's from their first instruction (thread counts and the hash seed are read once), and they do
+    not import the program's `__main__`, which multiprocessing would otherwise do for them.
+    """
+    with _starting:
+        main, environment = sys.modules["__main__"], os.environ.copy()
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        os.environ.update(kernel.ENVIRONMENT)
+        try:
+            if can_fork():
+                _reach_server()
+            yield multiprocessing.get_context("forkserver" if can_fork() else "spawn")
+        finally:
+            sys.modules["__main__"] = main
+            for name in kernel.ENVIRONMENT:
+                if name in environment:
+                    os.environ[name] = environment[name]
+                else:
+                    os.environ.pop(name, None)
+
+
+def _reach_server() -> None:
+    """Start the fork server, or find the one that this process was itself forked from."""
+    server: Any = forkserver._forkserver  # type: ignore[attr-defined]
+    if server._forkserver_pid is None and server._forkserver_address is not None:
+        # CPython's ensure_running overlooks an inherited server, and every worker would preload a second one.
+        server.ensure_running = lambda: None
+    else:
+        multiprocessing.set_forkserver_preload(preload_list())
+        server.ensure_running()

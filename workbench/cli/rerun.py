@@ -1,0 +1,203 @@
+"""The commands that rerun papers and look after the store: run, status, clean, report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from workbench.batch.jobs import Job
+    from workbench.batch.results.store import Record
+    from workbench.batch.running.workers import Workers
+
+Store = Annotated[
+    Path | None, typer.Option("--out", "--store", help="Folder of the run store; default: runs/ in the repository.")
+]
+
+
+def run(
+    papers: Annotated[list[str] | None, typer.Argument(help="Slugs, or a sweep file; default: every paper.")] = None,
+    preset: Annotated[str, typer.Option(help="smoke, laptop or paper.")] = "laptop",
+    parameter: Annotated[list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="One value.")] = None,
+    grid: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=A,B,..", help="Values; every combination of the grids is a job.")
+    ] = None,
+    zip_: Annotated[
+        list[str] | None,
+        typer.Option("--zip", metavar="NAME=A,B,.. NAME=A,B,..", help="Values taken together, row by row."),
+    ] = None,
+    out: Store = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, help="Worker processes; default: one per core.")
+    ] = None,
+    timeout: Annotated[float | None, typer.Option(min=0.1, metavar="SECONDS", help="Longest time of a job.")] = None,
+    memory: Annotated[float | None, typer.Option(min=0.01, metavar="GIB", help="Most memory of a job.")] = None,
+    retries: Annotated[int, typer.Option(min=0, help="How often a failed job is tried again.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Redo finished jobs too.")] = False,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Start no further job after a failure.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the jobs and which are finished.")] = False,
+    why: Annotated[bool, typer.Option("--why", help="Like --dry-run, with the reason why each job would run.")] = False,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Dask: 'local', 'slurm' or tcp://host:port.")
+    ] = None,
+) -> None:
+    """Rerun papers: every combination of the given parameters is a job; finished jobs are skipped."""
+    from workbench.batch import grid as grids
+    from workbench.batch import papers as known
+    from workbench.batch import provenance
+    from workbench.batch.plan import decide
+    from workbench.batch.report.scoreboard import scoreboard
+    from workbench.batch.results.store import Record, Store, read_record
+    from workbench.batch.running.execute import Options
+    from workbench.batch.running.progress import Progress
+    from workbench.batch.running.schedule import run_jobs
+
+    console = Console()
+    # An option takes one word, so that of `--zip a=1,2 b=3,4` the second comes here.
+    words = [name for name in papers or [] if not name.endswith(".toml")]
+    slugs, further = [word for word in words if "=" not in word], [word for word in words if "=" in word]
+    if further and not zip_:
+        raise grids.RequestError(f"{further[0]!r} is no paper; values go with -p, --grid or --zip")
+    requests = [request for name in papers or [] if name.endswith(".toml") for request in grids.read_sweep(Path(name))]
+    if slugs or not requests:
+        named = slugs or list(known.known())
+        requests.append(
+            grids.Request(
+                slugs,
+                preset,
+                grids.assignments(parameter or [], "-p", named, several=False),
+                grids.assignments(grid or [], "--grid", named, several=True),
+                grids.assignments([*(zip_ or []), *further], "--zip", named, several=True),
+            )
+        )
+    elif parameter or grid or zip_:
+        raise grids.RequestError("-p, --grid and --zip belong to papers named on the command line, not to a sweep file")
+    planned = grids.plan(requests)
+    store = Store(out or known.default_store())
+    decisions = list(decide(planned, store, force=force))
+    if dry_run or why:
+        _show_plan(console, decisions, why=why)
+        if scheduler == "slurm":
+            from workbench.batch.running.cluster import slurm_script
+
+            console.print("\nEach worker is submitted as:\n", highlight=False)
+            console.print(Text(slurm_script(None if memory is None else int(memory * 2**30))), soft_wrap=True)
+        return
+    options = Options(
+        store=str(store.root.resolve()),
+        force=force,
+        timeout=timeout,
+        memory=None if memory is None else int(memory * 2**30),
+        git=provenance.git_state(),
+    )
+    done = [record for _, record, _ in decisions if record is not None]
+    if done:
+        console.print(Text(f"= {len(done)} of {len(planned)} jobs are finished already", style="dim"))
+    todo = [job for job, record, _ in decisions if record is None]
+    with (
+        _workers(scheduler, jobs, options.memory) as workers,
+        Progress(todo, store, console, workers.slots) as progress,
+    ):
+        result = run_jobs(todo, options, workers.submit, progress, retries=retries, fail_fast=fail_fast)
+    places = [Path(outcome.folder) for outcome in result.outcomes.values() if outcome.folder]
+    records = done + [Record(place, content) for place in places if (content := read_record(place)) is not None]
+    records = [record for record in records if record.finished]
+    if records:
+        console.print()
+        console.print(scoreboard(records))
+    if todo:
+        console.print(progress.headline())
+    if result.interrupted:
+        console.print("Interrupted. Nothing finished is lost; the same command does the rest.", style="yellow")
+        raise typer.Exit(130)
+    if result.count("failed"):
+        console.print(
+            f"Failed jobs keep their notebook and error in {store.root}; `workbench status` lists them.",
+            highlight=False,
+        )
+        raise typer.Exit(1)
+
+
+def _workers(scheduler: str | None, jobs: int | None, memory: int | None) -> AbstractContextManager[Workers]:
+    if scheduler is None:
+        from workbench.batch.running.workers import local
+
+        return local(jobs)
+    from workbench.batch.running.cluster import connect
+
+    return connect(scheduler, jobs, memory)
+
+
+def _show_plan(console: Console, decisions: Sequence[tuple[Job, Record | None, str]], *, why: bool) -> None:
+    for job, record, reason in decisions:
+        text = Text("= finished  ", style="dim") if record is not None else Text("· would run ")
+        text.append(job.label)
+        if why and record is None:
+            text.append(f"\n    {reason}", style="yellow")
+        console.print(text, soft_wrap=True)
+    todo = sum(record is None for _, record, _ in decisions)
+    console.print(f"{len(decisions)} jobs, {todo} to run", highlight=False)
+
+
+def status(out: Store = None) -> None:
+    """What the store holds: finished, failed and running jobs of each paper."""
+    from workbench.batch import papers as known
+    from workbench.batch.report.overview import overview
+
+    console = Console()
+    console.print(overview(out or known.default_store()), soft_wrap=True)
+
+
+def clean(
+    out: Store = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove it; without this only list it.")] = False,
+) -> None:
+    """List what can go from the store (leftovers, damaged, failed and superseded jobs); --yes removes it."""
+    from workbench.batch import papers as known
+    from workbench.batch.results import cleaning
+    from workbench.batch.results.store import Store
+
+    console = Console(highlight=False)
+    store = Store(out or known.default_store())
+    items = list(cleaning.removable(store))
+    total = 0
+    for item in items:
+        size = item.size
+        total += size
+        console.print(
+            Text(f"{item.path.relative_to(store.root)}  {size / 2**20:.1f} MiB  {item.reason}"), soft_wrap=True
+        )
+        if yes:
+            cleaning.remove(item, store)
+    done = "removed" if yes else "can go; `workbench clean --yes` removes it"
+    console.print(f"{len(items)} items, {total / 2**20:.1f} MiB {done}" if items else "nothing to clean")
+
+
+def report(
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The page to write; default: report.html in the store.")
+    ] = None,
+    store: Annotated[Path | None, typer.Option("--store", help="Folder of the run store.")] = None,
+    compare: Annotated[Path | None, typer.Option(metavar="OLD", help="An earlier report to compare with.")] = None,
+) -> None:
+    """Write one self-contained HTML page with every paper's scoreboard."""
+    from workbench.batch import papers as known
+
+    try:
+        from workbench.batch.report.page import write_report
+    except ModuleNotFoundError as error:
+        if error.name != "workbench.batch.report.page":
+            raise
+        raise ValueError("this version has no report yet") from None
+
+    folder = store or known.default_store()
+    if not folder.is_dir():
+        raise ValueError(f"there is no run store {folder}: `workbench run` makes one")
+    page = write_report(folder, out or folder / "report.html", compare)
+    Console().print(f"{page}", highlight=False, soft_wrap=True)

@@ -1,0 +1,1 @@
+"""What knows modules: derivatives layer by layer, for networks whose structure is proven."""

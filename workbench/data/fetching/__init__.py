@@ -1,0 +1,1 @@
+"""Verified downloads and the places where data lie."""

@@ -1,0 +1,1 @@
+"""Splits, augmentation, label noise, domains and sessions."""

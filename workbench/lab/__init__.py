@@ -1,0 +1,1 @@
+"""JupyterLab: its start, the start page and the first look."""

@@ -1,0 +1,1 @@
+"""Rules as optimizers of ordinary torch modules."""

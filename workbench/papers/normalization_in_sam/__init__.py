@@ -1,0 +1,1 @@
+"""Room of normalization-in-sam."""

@@ -1,0 +1,89 @@
+"""What is measured of a leave-one-domain-out run and its averages, labelled for `wb.sweep`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workbench.curvature import flatness
+from workbench.curvature.sharpness import Scaling
+from workbench.draws import Seed
+from workbench.dynamics.labelled import Labelled
+from workbench.papers.swad.weight_averages import Trajectory, as_parameters, combined, metrics_of, valley
+
+QUANTITIES = ("validation loss", "validation accuracy", "target loss", "target accuracy")
+FLATNESS_SAMPLES = 300
+
+
+def curves(path: Trajectory) -> Labelled:
+    """[step, quantity] of the checkpoints."""
+    return Labelled(path.metrics, ("step", "quantity"), {"step": list(path.steps), "quantity": list(QUANTITIES)})
+
+
+def compared(problem: Any, path: Trajectory, vectors: Mapping[str, Tensor]) -> Labelled:
+    """[solution, quantity] of weights by name."""
+    values = torch.stack([metrics_of(problem, path, vector) for vector in vectors.values()])
+    return Labelled(values, ("solution", "quantity"), {"solution": list(vectors), "quantity": list(QUANTITIES)})
+
+
+def surface(
+    problem: Any, path: Trajectory, tolerances: Sequence[float], n_tolerances: Sequence[int], n_converge: int
+) -> Labelled:
+    """[n_tolerance, tolerance] target accuracy of SWAD over its hyper-parameters, from one run."""
+
+    def accuracy(n: int, r: float) -> Tensor:
+        vector = combined(valley(path, n_converge, n, r).weights, path.segments)
+        return problem.evaluate(as_parameters(path, vector), "target")[1].cpu()
+
+    values = torch.stack([torch.stack([accuracy(n, r) for r in tolerances]) for n in n_tolerances])
+    coords = {"n_tolerance": list(n_tolerances), "tolerance": list(tolerances)}
+    return Labelled(values, ("n_tolerance", "tolerance"), coords, "fraction", "target accuracy of SWAD")
+
+
+def three_places(path: Trajectory) -> list[int]:
+    """Three evaluations of the middle of training: a fifth, three tenths and two fifths of the way."""
+    return [tenths * (len(path.steps) - 1) // 10 for tenths in (2, 3, 4)]
+
+
+def centre(problem: Any, path: Trajectory) -> Labelled:
+    """[place, quantity]: three checkpoints of one run, and the mean of their weights."""
+    three = path.checkpoints[three_places(path)]
+    values = torch.stack([metrics_of(problem, path, vector) for vector in (*three, three.mean(0))])
+    names = ["first", "second", "third", "mean"]
+    return Labelled(values, ("place", "quantity"), {"place": names, "quantity": list(QUANTITIES)})
+
+
+def flatness_of(
+    problem: Any,
+    path: Trajectory,
+    vectors: Mapping[str, Tensor],
+    radii: Sequence[float],
+    *,
+    scaling: Scaling = "absolute",
+    directions: int,
+    seed: Seed,
+    samples: int = FLATNESS_SAMPLES,
+) -> Labelled:
+    """[part, point, radius] F_gamma on the sources and on the target, in `directions` directions and their opposites.
+
+    The directions are the same for all solutions, parts and radii.
+    """
+    values = [
+        [
+            flatness(
+                problem.part_loss(part, samples), as_parameters(path, vector), radii,
+                directions=directions, scaling=scaling, seed=seed, chunk=1 if vector.numel() > 100_000 else directions,
+            ).value.cpu()
+            for vector in vectors.values()
+        ]
+        for part in ("source", "target")
+    ]  # fmt: skip
+    coords: dict[str, list] = {"part": ["source", "target"], "point": list(vectors)}
+    if scaling == "absolute":
+        coords["radius"] = list(radii)
+        return Labelled(torch.stack([torch.stack(row) for row in values]), ("part", "point", "radius"), coords)
+    coords["relative_radius"] = list(radii)
+    return Labelled(torch.stack([torch.stack(row) for row in values]), ("part", "point", "relative_radius"), coords)

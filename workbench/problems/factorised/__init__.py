@@ -1,0 +1,1 @@
+"""Losses of products of parameters: diagonal networks and matrix sensing."""

@@ -1,0 +1,1 @@
+"""Quadratics, scalar and (x, y) models: landscapes that can be drawn."""

@@ -1,0 +1,199 @@
+"""Linear models on real or random data: least squares (with ridge) and l2-regularised logistic regression."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from workbench import draws, memory
+from workbench.checks import require_count, require_nonnegative, require_positive
+from workbench.draws import Seed
+from workbench.problems.base import Batch, Problem
+
+PerSample = Float[Tensor, " sample"]
+
+
+class Samples(Protocol):
+    """What `workbench.data.load` returns, as far as it is needed here."""
+
+    train_inputs: Tensor
+    train_targets: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class _LinearModel(Problem[Tensor]):
+    """mean f(x.w, t) + l2/2 |w|^2, for losses f of a prediction and its target; starts are standard normal."""
+
+    inputs: Float[Tensor, "sample feature"]
+    targets: Float[Tensor, " sample"]
+    l2: float
+
+    def _losses(self, predictions: PerSample, targets: PerSample) -> PerSample:
+        raise NotImplementedError
+
+    def _slopes(self, predictions: PerSample, targets: PerSample) -> PerSample:
+        """Derivatives of `_losses` with respect to the predictions."""
+        raise NotImplementedError
+
+    @property
+    def data(self) -> Batch:
+        return self.inputs, self.targets
+
+    def initial(self, seed: Seed) -> Float[Tensor, " feature"]:
+        return draws.normal(seed, (self.inputs.shape[1],), stream="initial", dtype=self.inputs.dtype)
+
+    def sample_loss(self, parameters: Float[Tensor, " feature"], *sample: Tensor) -> Float[Tensor, ""]:
+        return self.batch_loss(parameters, (sample[0][None], sample[1][None]))
+
+    def batch_loss(self, parameters: Float[Tensor, " feature"], batch: Batch) -> Float[Tensor, ""]:
+        penalty = 0.5 * self.l2 * (parameters * parameters).sum()
+        return self._losses(batch[0] @ parameters, batch[1]).mean() + penalty
+
+    def gradient(self, parameters: Float[Tensor, " feature"], batch: Batch | None = None) -> Float[Tensor, " feature"]:
+        inputs, targets = self.data if batch is None else batch
+        return inputs.mT @ self._slopes(inputs @ parameters, targets) / inputs.shape[0] + self.l2 * parameters
+
+    @property
+    def minimiser(self) -> Float[Tensor, " feature"]:
+        raise NotImplementedError
+
+    @property
+    def minimum(self) -> Float[Tensor, ""]:
+        """The smallest loss."""
+        return self.loss(self.minimiser)
+
+
+@dataclass(frozen=True, eq=False)
+class LeastSquares(_LinearModel):
+    """1/(2n) |X w - t|^2 + l2/2 |w|^2; starts are standard normal. With n < d and l2 = 0 the minima form a plane."""
+
+    l2: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_nonnegative("l2", self.l2)
+
+    def _losses(self, predictions: PerSample, targets: PerSample) -> PerSample:
+        return 0.5 * (predictions - targets) ** 2
+
+    def _slopes(self, predictions: PerSample, targets: PerSample) -> PerSample:
+        return predictions - targets
+
+    def hessian(self, parameters: Float[Tensor, " feature"] | None = None) -> Float[Tensor, "feature feature"]:
+        """X^T X/n + l2 I, the same everywhere."""
+        return _second_moments(self.inputs, self.l2)
+
+    @property
+    def spectrum(self) -> Float[Tensor, " eigenvalue"]:
+        """All eigenvalues of the Hessian, ascending."""
+        return torch.linalg.eigvalsh(self.hessian())
+
+    @property
+    def smoothness(self) -> Float[Tensor, ""]:
+        """Lipschitz constant of the gradient."""
+        return self.spectrum[-1]
+
+    @property
+    def pl_constant(self) -> Float[Tensor, ""]:
+        """Largest alpha with |grad L|^2 >= 2 alpha (L - min L): the smallest eigenvalue that belongs to the data (for l2 > 0
+        the smallest of all). Zero for linearly dependent columns of X with n >= d, or rows with n < d.
+        """
+        n, d = self.inputs.shape
+        if n >= d or self.l2 > 0:
+            return self.spectrum[0]
+        return torch.linalg.eigvalsh(self.inputs @ self.inputs.mT / n)[0]
+
+    @property
+    def minimiser(self) -> Float[Tensor, " feature"]:
+        """The minimiser, the shortest one where there are many."""
+        if self.l2 > 0:
+            return torch.linalg.solve(self.hessian(), self.inputs.mT @ self.targets / self.n_samples)
+        return torch.linalg.pinv(self.inputs) @ self.targets
+
+
+@dataclass(frozen=True, eq=False)
+class LogisticRegression(_LinearModel):
+    """mean log(1 + exp(-t x.w)) + l2/2 |w|^2 with targets t = +-1; starts are standard normal."""
+
+    l2: float = 0.01
+
+    def __post_init__(self) -> None:
+        require_positive("l2", self.l2)
+
+    def _losses(self, predictions: PerSample, targets: PerSample) -> PerSample:
+        return functional.softplus(-targets * predictions)
+
+    def _slopes(self, predictions: PerSample, targets: PerSample) -> PerSample:
+        return -targets * torch.sigmoid(-targets * predictions)
+
+    def hessian(self, parameters: Float[Tensor, " feature"]) -> Float[Tensor, "feature feature"]:
+        """X^T diag(p(1-p)) X/n + l2 I."""
+        share = torch.sigmoid(self.inputs @ parameters)
+        return _second_moments(self.inputs, self.l2, share * (1 - share))
+
+    @property
+    def smoothness(self) -> Float[Tensor, ""]:
+        """beta = lam_max(X^T X/n)/4 + l2, an upper bound on every Hessian (a loose one away from w = 0)."""
+        return torch.linalg.eigvalsh(_second_moments(self.inputs, 0.0))[-1] / 4 + self.l2
+
+    @property
+    def strong_convexity(self) -> float:
+        """alpha = l2."""
+        return self.l2
+
+    @property
+    def minimiser(self) -> Float[Tensor, " feature"]:
+        """By damped Newton steps, to rounding."""
+        point = torch.zeros(self.inputs.shape[1], dtype=self.inputs.dtype)
+        for _ in range(100):
+            gradient = self.gradient(point)
+            newton = torch.linalg.solve(self.hessian(point), gradient)
+            decrement = (gradient * newton).sum().sqrt()
+            point = point - newton / (1 + decrement)
+            if decrement < 1e-12:
+                break
+        return point
+
+
+def least_squares(data: Samples, *, l2: float = 0.0) -> LeastSquares:
+    """Least squares on a data set's training part in float64: centred numbers, or +1 for the first class and -1 for the rest.
+
+    Raises ValueError where l2 < 0 or not finite.
+    """
+    inputs, targets = _design(data)
+    return LeastSquares(inputs, targets, l2)
+
+
+def random_least_squares(seed: Seed, n: int, d: int) -> LeastSquares:
+    """Least squares with standard normal inputs [n, d] and targets, over-parameterised for n < d."""
+    require_count("n", n)
+    require_count("d", d)
+    memory.require(8.0 * (n * d + d * d), f"{n} samples of {d} features and their Hessian", "choose smaller n and d")
+    return LeastSquares(draws.normal(seed, (n, d), stream="inputs"), draws.normal(seed, (n,), stream="targets"))
+
+
+def logistic_regression(data: Samples, *, l2: float = 0.01) -> LogisticRegression:
+    """Logistic regression in float64 of the first class against the rest.
+
+    Raises ValueError for data without classes, and where l2 is not > 0.
+    """
+    if data.train_targets.is_floating_point():
+        raise ValueError("logistic_regression needs a data set with classes; use least_squares for numbers")
+    inputs, targets = _design(data)
+    return LogisticRegression(inputs, targets, l2)
+
+
+def _design(data: Samples) -> tuple[Tensor, Tensor]:
+    inputs, targets = data.train_inputs.flatten(1).double(), data.train_targets
+    if targets.is_floating_point():
+        return inputs, targets.double() - targets.double().mean()
+    return inputs, torch.where(targets == 0, 1.0, -1.0).double()
+
+
+def _second_moments(inputs: Tensor, l2: float, weights: Tensor | None = None) -> Float[Tensor, "feature feature"]:
+    weighted = inputs if weights is None else weights[:, None] * inputs
+    return inputs.mT @ weighted / inputs.shape[0] + l2 * torch.eye(inputs.shape[1], dtype=inputs.dtype)
