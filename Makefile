@@ -27,6 +27,7 @@ $(STAMP): pyproject.toml .ci/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "workbench needs Python 3.11 or later; set PYTHON=..."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q torch -c .ci/constraints.txt
+	$(if $(LOCKED),$(BIN)/python -m pip install -q --require-hashes -r requirements.lock)
 	$(BIN)/python -m pip install -q -e '.[test]' -c .ci/constraints.txt
 	@touch $@
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from workbench.claims import card, cards
     from workbench.dynamics import Labelled, Run, run, sweep
 
+__version__ = "0.2.0"
+
 _NAMES = {
     "Labelled": "workbench.dynamics",
     "Run": "workbench.dynamics",
@@ -29,6 +31,7 @@ _NAMES = {
 __all__ = [
     "Labelled",
     "Run",
+    "__version__",
     "card",
     "cards",
     "claims",

@@ -43,9 +43,14 @@ def place_of(slug: str) -> tuple[Path, Path] | None:
 
 
 def default_store() -> Path:
-    """`runs/` in the repository (beside the folder of cards), or in the current folder where there are no cards."""
-    files = list(known().values())
-    return (files[0].parents[2] if files else Path.cwd()) / "runs"
+    """`runs/` in the repository (beside the folder of cards), or in the current folder outside one."""
+    return root() / "runs"
+
+
+def root() -> Path:
+    """The repository (the folder that holds the cards' folder), or the current folder where the cards are the package's own."""
+    roots = [file.parents[2] for file in known().values()]
+    return next((one for one in roots if one.name != cards.SHIPPED), Path.cwd())
 
 
 def resolve(slug: str, preset: str, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,12 +16,15 @@ from .errors import CardError, did_you_mean
 from .schema import RESERVED_NAMES, CardFile
 from .values import complaint
 
+SHIPPED = "shipped"
+"""Folder of the installed package with its cards and notebooks."""
+
 
 def folders() -> Iterator[Path]:
     """Where cards are looked for, in this order.
 
     The folder named by WORKBENCH_PAPERS alone, if that variable is set; otherwise `papers/` in the current directory
-    and in each of its parents, then `papers/` beside the package's source.
+    and in each of its parents, then `papers/` beside the package's source or, in an installed package, inside it.
     """
     if named := os.environ.get("WORKBENCH_PAPERS"):
         yield Path(named)
@@ -29,7 +32,9 @@ def folders() -> Iterator[Path]:
     here = Path.cwd()
     for parent in [here, *here.parents]:
         yield parent / "papers"
-    yield Path(__file__).resolve().parents[2] / "papers"
+    package = Path(__file__).resolve().parents[1]
+    yield package.parent / "papers"
+    yield package / SHIPPED / "papers"
 
 
 def paths() -> dict[str, Path]:

@@ -236,7 +236,7 @@ def _paper_cells(slug: str, title: str, year: int) -> list[Any]:
 def _root() -> Path:
     from workbench.batch import papers
 
-    return papers.default_store().parent
+    return papers.root()
 
 
 def _shown(path: Path) -> str:

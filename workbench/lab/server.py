@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,7 +38,8 @@ def prepared(paper: str | None = None, arguments: Sequence[str] = ()) -> tuple[l
 
     from workbench.batch import papers
 
-    root = papers.default_store().parent
+    root = papers.root()
+    _unpack(root)
     notebook = root / "notebooks" / START
     if paper is not None:
         notebook = papers.notebook_of(paper)
@@ -58,6 +60,17 @@ def prepared(paper: str | None = None, arguments: Sequence[str] = ()) -> tuple[l
         "JUPYTER_APP_LAUNCHER_PATH": str(cards),
     }
     return command, environment
+
+
+def _unpack(root: Path) -> None:
+    """Outside a repository: copies of the installed package's cards and notebooks in the current folder, to be edited."""
+    from workbench.claims import loading
+
+    shipped = Path(loading.__file__).resolve().parents[1] / loading.SHIPPED
+    if shipped.is_dir() and not (root / "papers").exists() and not (root / "notebooks").exists():
+        shutil.copytree(shipped / "papers", root / "papers")
+        shutil.copytree(shipped / "notebooks", root / "notebooks")
+        print(f"copied papers/ and notebooks/ of the installed package to {root}")
 
 
 def _as_root() -> list[str]:
