@@ -61,9 +61,11 @@ def zeros_like(x: Parameters) -> Parameters:
 
 
 def inner(x: Parameters, y: Parameters) -> Float[Tensor, ""]:
-    """Euclidean inner product over all leaves."""
+    """Euclidean inner product over all leaves; of complex leaves the real part, so that `inner(x, x)` is the sum of |x|^2."""
     total = None
     for a, b in zip(leaves(x), leaves(y), strict=True):
+        if a.is_complex():
+            a, b = torch.view_as_real(a), torch.view_as_real(b)
         term = (a * b).sum()
         total = term if total is None else total + term
     assert total is not None
@@ -71,14 +73,37 @@ def inner(x: Parameters, y: Parameters) -> Float[Tensor, ""]:
 
 
 def norm(x: Parameters) -> Float[Tensor, ""]:
-    """Euclidean norm over all leaves. Not for differentiation at zero: the square root has no derivative there."""
-    return inner(x, x).sqrt()
+    """Euclidean norm over all leaves, in float32 at least, right for entries whose squares leave the range of their type.
+
+    Not for differentiation at zero: the square root has no derivative there.
+    """
+    scaled, size = _by_largest(x)
+    return size * inner(scaled, scaled).sqrt()
 
 
 def normalised(x: Parameters) -> Parameters:
-    """`x / |x|`, and exactly zero where `x` is zero (SAM's convention: no gradient, no ascent, no move)."""
-    length = norm(x)
-    return scale(torch.where(length > 0, length, torch.inf).reciprocal(), x)
+    """`x / |x|`, of length 1 for every finite x but zero, and exactly zero there (SAM's convention: no gradient, no ascent,
+    no move).
+    """
+    scaled, _ = _by_largest(x)
+    # The square is 0 or at least 1.
+    inverse = inner(scaled, scaled).clamp(min=0.5).rsqrt()
+
+    def unit(leaf: Tensor, entries: Tensor) -> Tensor:
+        entries = inverse * entries
+        return torch.view_as_complex(entries.to(leaf.real.dtype)) if leaf.is_complex() else entries.to(leaf.dtype)
+
+    return tree_map(unit, x, scaled)
+
+
+def _by_largest(x: Parameters) -> tuple[Parameters, Tensor]:
+    """The real entries over the largest one, in float32 at least, and that one; their squares are neither inf nor all zero."""
+    real = tree_map(lambda leaf: torch.view_as_real(leaf) if leaf.is_complex() else leaf, x)
+    wide = tree_map(lambda leaf: leaf.float() if leaf.dtype in (torch.float16, torch.bfloat16) else leaf, real)
+    sizes = [leaf.abs().amax() for leaf in leaves(wide) if leaf.numel()]
+    size = functools.reduce(torch.maximum, sizes) if sizes else leaves(wide)[0].new_ones(())
+    size = size.clamp(min=torch.finfo(size.dtype).smallest_normal * torch.finfo(size.dtype).eps)
+    return tree_map(lambda leaf: leaf / size, wide), size
 
 
 def largest(x: Parameters) -> Float[Tensor, ""]:
