@@ -1,0 +1,240 @@
+"""The measurements behind the claims: every method on the same data, one entry per seed, as labelled arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+import xarray as xr
+
+from workbench.papers.trace_norm_multitask import rivals
+from workbench.papers.trace_norm_multitask.data import MultitaskData, multitask_data
+from workbench.papers.trace_norm_multitask.dimension import statistical_dimension
+from workbench.papers.trace_norm_multitask.trace_norm import TraceNormFit, theory_lambda, trace_norm_fit
+
+METHODS = ("trace norm", "ridge", "moments", "refit", "oracle", "Burer-Monteiro")
+
+
+def compare(
+    seeds: Iterable[int],
+    n_tasks: Sequence[int],
+    m: Sequence[int],
+    *,
+    d: int,
+    r: int,
+    sigma: float = 1.0,
+    lam_scale: float = 1.0,
+    pool: int | None = None,
+    burer_monteiro_at: int | None = None,
+    tol: float = 1e-8,
+    max_iter: int = 2000,
+    **law: object,
+) -> xr.Dataset:
+    """All methods on one data set per (seed, m, tasks).
+
+    Args:
+        seeds: one data set each; the tasks of a smaller number are the first ones of the same draw law, not the same numbers.
+        n_tasks, m: tasks T and samples a task.
+        d, r, sigma: dimension, rank, noise.
+        lam_scale: lambda as a multiple of `theory_lambda`.
+        pool: fit groups of this many tasks apart (a control: more tasks, nothing more to share); divides every T.
+        burer_monteiro_at: the number of tasks at which Burer-Monteiro is run too.
+        tol, max_iter: of `trace_norm_fit`.
+        law: features, subspace and independent of `multitask_data`.
+
+    Returns:
+        error(seed, m, tasks, estimator) = |W - W*|_F/sqrt(T); sine(seed, m, tasks, estimate) to the true subspace, for "trace norm" and
+        "moments"; gap(seed, m, tasks), the largest relative duality gap; rank of the estimate; bound, the scale
+        sigma sqrt(r (1/m + d^2/(T m^2))) of the theorem.
+    """
+    seeds = list(seeds)
+    shape = (len(seeds), len(m), len(n_tasks))
+    error, sine = np.full((*shape, len(METHODS)), np.nan), np.full((*shape, 2), np.nan)
+    gap, rank = np.zeros(shape), np.zeros(shape, dtype=int)
+    for place in np.ndindex(*shape):
+        seed, samples, tasks = seeds[place[0]], m[place[1]], n_tasks[place[2]]
+        data = multitask_data(tasks, samples, d, r, sigma, seed=seed, **law)  # type: ignore[arg-type]
+        parts = [data.part(slice(a, a + (pool or tasks))) for a in range(0, tasks, pool or tasks)]
+        fits = [_fit(part, lam_scale, tol, max_iter) for part in parts]
+        weights = torch.cat([fit.weights for fit in fits])
+        learned, moments = rivals.top_subspace(weights, r), rivals.mom_subspace(data, r)
+        found = {
+            "trace norm": weights,
+            "ridge": rivals.best_ridge(data),
+            "moments": rivals.refit(data, moments),
+            "refit": rivals.refit(data, learned),
+            "oracle": rivals.oracle(data),
+        }
+        if burer_monteiro_at == tasks:
+            found["Burer-Monteiro"] = rivals.burer_monteiro(data, r, seed=seed)
+        for name, one in found.items():
+            error[(*place, METHODS.index(name))] = rivals.error(one, data)
+        sine[place] = [rivals.sine_distance(data.subspace, one) for one in (learned, moments)]
+        gap[place], rank[place] = max(fit.gap for fit in fits), fits[0].rank
+    sizes, samples = np.array(n_tasks, dtype=float), np.array(m, dtype=float)[:, None]
+    bound = sigma * np.sqrt(r * (1 / samples + d * d / (sizes * samples**2)))
+    whole = ("seed", "m", "tasks")
+    result = xr.Dataset(
+        {
+            "error": ((*whole, "estimator"), error, {"long_name": "error $|W-W^*|_F/\\sqrt{T}$"}),
+            "sine": ((*whole, "estimate"), sine, {"long_name": "sine distance to the true subspace"}),
+            "gap": (whole, gap, {"long_name": "relative duality gap"}),
+            "rank": (whole, rank, {"long_name": "rank of the estimate"}),
+            "bound": (whole[1:], bound, {"long_name": "scale of the bound"}),
+        },
+        coords={"seed": seeds, "m": list(m), "tasks": list(n_tasks), "estimator": list(METHODS)},
+    )
+    result.tasks.attrs["long_name"] = "number of tasks $T$"
+    return result.assign_coords(estimate=["trace norm", "moments"])
+
+
+def _fit(
+    data: MultitaskData, scale: float, tol: float, max_iter: int, start: torch.Tensor | None = None
+) -> TraceNormFit:
+    n_tasks, m, d = data.features.shape
+    lam = scale * theory_lambda(n_tasks, m, d, data.sigma)
+    return trace_norm_fit(data, lam, tol=tol, max_iter=max_iter, start=start)
+
+
+def along_lambda(
+    seeds: Iterable[int],
+    scales: Sequence[float],
+    m: Sequence[int],
+    *,
+    n_tasks: int,
+    d: int,
+    r: int,
+    sigma: float = 1.0,
+    tol: float = 1e-8,
+    max_iter: int = 2000,
+    **law: object,
+) -> xr.Dataset:
+    """error, gap and rank (seed, m, scale) of the trace-norm estimate at multiples of the theory's lambda, warm-started upwards."""
+    seeds = list(seeds)
+    shape = (len(seeds), len(m), len(scales))
+    error, gap, rank = np.zeros(shape), np.zeros(shape), np.zeros(shape, dtype=int)
+    for i, seed in enumerate(seeds):
+        for j, samples in enumerate(m):
+            data, start = multitask_data(n_tasks, samples, d, r, sigma, seed=seed, **law), None  # type: ignore[arg-type]
+            for k in np.argsort(scales)[::-1]:
+                fit = _fit(data, scales[k], tol, max_iter, start)
+                start = fit.weights
+                error[i, j, k], gap[i, j, k], rank[i, j, k] = rivals.error(fit.weights, data), fit.gap, fit.rank
+    dims = ("seed", "m", "scale")
+    return xr.Dataset(
+        {
+            "error": (dims, error, {"long_name": "error $|W-W^*|_F/\\sqrt{T}$"}),
+            "gap": (dims, gap, {"long_name": "relative duality gap"}),
+            "rank": (dims, rank, {"long_name": "rank of the estimate"}),
+        },
+        coords={"seed": seeds, "m": list(m), "scale": list(scales)},
+    )
+
+
+def along_noise(
+    seeds: Iterable[int],
+    sigmas: Sequence[float],
+    m: Sequence[int],
+    *,
+    n_tasks: int,
+    d: int,
+    r: int,
+    tol: float = 1e-6,
+    max_iter: int = 4000,
+) -> xr.Dataset:
+    """error and gap (seed, m, sigma) on the same features and coefficients at every noise level; and delta/T.
+
+    At small sigma the objective is tiny, so the gap that can be asked for is larger: the error is what must not move.
+    """
+    seeds = list(seeds)
+    shape = (len(seeds), len(m), len(sigmas))
+    error, gap = np.zeros(shape), np.zeros(shape)
+    for i, j, k in np.ndindex(*shape):
+        data = multitask_data(n_tasks, m[j], d, r, sigmas[k], seed=seeds[i])
+        fit = _fit(data, 1.0, tol, max_iter)
+        error[i, j, k], gap[i, j, k] = rivals.error(fit.weights, data), fit.gap
+    dims = ("seed", "m", "sigma")
+    return xr.Dataset(
+        {
+            "error": (dims, error, {"long_name": "error $|W-W^*|_F/\\sqrt{T}$"}),
+            "gap": (dims, gap, {"long_name": "relative duality gap"}),
+            "threshold": (
+                (),
+                statistical_dimension(d, n_tasks, r) / n_tasks,
+                {"long_name": "recovery threshold $\\delta/T$"},
+            ),
+        },
+        coords={"seed": seeds, "m": list(m), "sigma": list(sigmas)},
+    )
+
+
+def transfer(
+    seeds: Iterable[int],
+    n_tasks: Sequence[int],
+    *,
+    d: int,
+    r: int,
+    m: int = 8,
+    m_new: int = 12,
+    n_new: int = 500,
+    sigma: float = 1.0,
+    new_subspace: bool = False,
+    tol: float = 1e-8,
+    max_iter: int = 2000,
+) -> xr.Dataset:
+    """error(seed, tasks, estimator) on n_new new tasks of m_new samples: refit in the learned subspace, ridge alone, oracle.
+
+    `new_subspace` draws the new tasks in another subspace (a control: nothing learned can help).
+    """
+    seeds = list(seeds)
+    error, gap = np.zeros((len(seeds), len(n_tasks), 3)), np.zeros((len(seeds), len(n_tasks)))
+    for i, seed in enumerate(seeds):
+        for j, tasks in enumerate(n_tasks):
+            old = multitask_data(tasks, m, d, r, sigma, seed=seed)
+            basis = None if new_subspace else old.subspace
+            new = multitask_data(n_new, m_new, d, r, sigma, seed=_apart(seed), basis=basis)
+            fit = _fit(old, 1.0, tol, max_iter)
+            learned = rivals.refit(new, rivals.top_subspace(fit.weights, r))
+            error[i, j] = [rivals.error(one, new) for one in (learned, rivals.best_ridge(new), rivals.oracle(new))]
+            gap[i, j] = fit.gap
+    return xr.Dataset(
+        {
+            "error": (("seed", "tasks", "estimator"), error, {"long_name": "error on new tasks"}),
+            "gap": (("seed", "tasks"), gap, {"long_name": "relative duality gap"}),
+        },
+        coords={"seed": seeds, "tasks": list(n_tasks), "estimator": ["learned subspace", "ridge", "oracle"]},
+    )
+
+
+def moments_and_kurtosis(
+    seeds: Iterable[int], *, d: int, r: int, m: int, many: int, few: int, subspace: str = "axis", sigma: float = 1.0
+) -> xr.Dataset:
+    """Sine distances (seed): moments at `many` tasks with Rademacher and with normal features, and both methods at `few`."""
+    seeds = list(seeds)
+    rows = {name: np.zeros(len(seeds)) for name in ("rademacher", "normal", "trace norm", "moments")}
+    for i, seed in enumerate(seeds):
+        for law in ("rademacher", "normal"):
+            data = multitask_data(many, m, d, r, sigma, features=law, subspace=subspace, seed=seed)
+            rows[law][i] = rivals.sine_distance(data.subspace, rivals.mom_subspace(data, r))
+        data = multitask_data(few, m, d, r, sigma, features="rademacher", subspace=subspace, seed=seed)
+        rows["moments"][i] = rivals.sine_distance(data.subspace, rivals.mom_subspace(data, r))
+        learned = rivals.top_subspace(_fit(data, 1.0, 1e-6, 2000).weights, r)
+        rows["trace norm"][i] = rivals.sine_distance(data.subspace, learned)
+    return xr.Dataset({name: ("seed", values) for name, values in rows.items()}, coords={"seed": seeds})
+
+
+def oracle_risks(
+    seeds: Iterable[int], *, m: int, r: int, d: int = 10, n_tasks: int = 2000, sigma: float = 1.0
+) -> xr.DataArray:
+    """Mean squared error of the oracle over many tasks, one number per seed."""
+    values = []
+    for seed in seeds:
+        data = multitask_data(n_tasks, m, d, r, sigma, seed=seed)
+        values.append(rivals.error(rivals.oracle(data), data) ** 2)
+    return xr.DataArray(values, dims="seed", name="squared error")
+
+
+def _apart(seed: int) -> int:
+    # New tasks of a seed come from a range of seeds of their own.
+    return seed + 10_000_000
