@@ -44,8 +44,8 @@ def compare(
         law: features, subspace and independent of `multitask_data`.
 
     Returns:
-        error(seed, m, tasks, estimator) = |W - W*|_F/sqrt(T); sine(seed, m, tasks, estimate) to the true subspace, for "trace norm" and
-        "moments"; gap(seed, m, tasks), the largest relative duality gap; rank of the estimate; bound, the scale
+        error(seed, m, tasks, estimator) = |W - W*|_F/sqrt(T); sine(seed, m, tasks, estimate) to the true subspace;
+        gap(seed, m, tasks), the largest relative duality gap; rank of the estimate; bound, the scale
         sigma sqrt(r (1/m + d^2/(T m^2))) of the theorem.
     """
     seeds = list(seeds)
@@ -110,7 +110,7 @@ def along_lambda(
     max_iter: int = 2000,
     **law: object,
 ) -> xr.Dataset:
-    """error, gap and rank (seed, m, scale) of the trace-norm estimate at multiples of the theory's lambda, warm-started upwards."""
+    """error, gap and rank (seed, m, scale) of the estimate at multiples of the theory's lambda, warm-started from above."""
     seeds = list(seeds)
     shape = (len(seeds), len(m), len(scales))
     error, gap, rank = np.zeros(shape), np.zeros(shape), np.zeros(shape, dtype=int)
