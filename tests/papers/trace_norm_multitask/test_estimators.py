@@ -116,7 +116,7 @@ def test_sine_distance_keeps_small_angles():
 
 
 def test_moments_see_nothing_of_axis_aligned_signs():
-    """E y^2 x x^T = (|w|^2 + sigma^2) I + 2 w w^T + (kappa - 3) diag(w^2): for signs (kappa = 1) and w on an axis the rest is 0."""
+    """E y^2 x x^T = (|w|^2 + sigma^2) I + 2 w w^T + (kappa - 3) diag(w^2): for signs (kappa = 1) and w on an axis I stays."""
     data = multitask_data(20_000, 3, 6, 1, 0.5, features="rademacher", subspace="axis", seed=0)
     inputs, targets = data.features.flatten(0, 1), data.targets.flatten()
     second = (inputs * targets.square()[:, None]).mT @ inputs / len(targets)
