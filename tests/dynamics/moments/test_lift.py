@@ -61,17 +61,28 @@ def test_refusals_name_the_shapes():
 
 
 def test_affine_moments_of_many_settings_are_those_of_each():
-    maps, offsets = 0.4 * RANDOM.standard_normal((5, 3, 3)), RANDOM.standard_normal((5, 3))
+    maps, offsets = 0.4 * RANDOM.standard_normal((3, 3, 5)), RANDOM.standard_normal((3, 5))
     root = RANDOM.standard_normal((5, 3, 3))
-    noise, start = root @ root.transpose(0, 2, 1), RANDOM.standard_normal((5, 3))
+    noise, start = np.moveaxis(root @ root.transpose(0, 2, 1), 0, -1), RANDOM.standard_normal((3, 5))
     found = affine_moments(AffineStep(maps, offsets, noise), start, 6, at=[0, 3, 6])
     changing = affine_moments(lambda number: AffineStep(maps, offsets, noise), start, 6)
-    np.testing.assert_allclose(changing.mean[0], found.mean[-1])
+    np.testing.assert_array_equal(changing.mean[0], found.mean[-1])
     assert found.steps == [0, 3, 6]
     for i in range(5):
-        mean, covariance = start[i], np.zeros((3, 3))
+        mean, covariance, one = start[:, i], np.zeros((3, 3)), maps[..., i]
         for _ in range(6):
-            mean, covariance = maps[i] @ mean + offsets[i], maps[i] @ covariance @ maps[i].T + noise[i]
-        np.testing.assert_allclose(found.mean[-1, i], mean, rtol=1e-11)
-        np.testing.assert_allclose(found.covariance[-1, i], covariance, rtol=1e-11, atol=1e-12)
-        np.testing.assert_allclose(found.second[-1, i], covariance + np.outer(mean, mean), rtol=1e-11, atol=1e-12)
+            mean, covariance = one @ mean + offsets[:, i], one @ covariance @ one.T + noise[..., i]
+        np.testing.assert_allclose(found.mean[-1, :, i], mean, rtol=1e-11)
+        np.testing.assert_allclose(found.covariance[-1, ..., i], covariance, rtol=1e-11, atol=1e-12)
+        np.testing.assert_allclose(found.second[-1, ..., i], covariance + np.outer(mean, mean), rtol=1e-11, atol=1e-12)
+
+
+def test_affine_moments_broadcast_settings_and_leave_the_covariance_without_those_of_the_start():
+    gain, starts = np.array([0.5, 0.9]), np.array([[1.0], [-1.0], [3.0]])
+    found = affine_moments(
+        AffineStep([[gain, 0.1], [0.0, 1.0]], [0.0, 0.2], [[1.0, 0.0], [0.0, 0.0]]), [starts, 0.0], 4
+    )
+    assert found.mean.shape == (1, 2, 3, 2) and found.covariance.shape == (1, 2, 2, 2)
+    np.testing.assert_allclose(found.covariance[0, 0, 0], (1 - gain**8) / (1 - gain**2), rtol=1e-12)
+    one = affine_moments(AffineStep([[0.9, 0.1], [0.0, 1.0]], [0.0, 0.2], [[1.0, 0.0], [0.0, 0.0]]), [3.0, 0.0], 4)
+    np.testing.assert_allclose(found.mean[0, :, 2, 1], one.mean[0], rtol=1e-13)

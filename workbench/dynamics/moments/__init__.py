@@ -1,6 +1,6 @@
 """Exact second moments of linear stochastic methods: what a simulation estimates, without simulating."""
 
-from workbench.dynamics.moments.affine import AffineStep, MeanAndCovariance, affine_moments
+from workbench.dynamics.moments.affine import AffineStep, MeanAndCovariance, affine_moments, affine_path
 from workbench.dynamics.moments.coordinates import CoordinateMoments
 from workbench.dynamics.moments.lift import (
     exact_rate,
@@ -21,6 +21,7 @@ __all__ = [
     "MeanAndCovariance",
     "SampleMoments",
     "affine_moments",
+    "affine_path",
     "averaged",
     "exact_rate",
     "expected_lift",
