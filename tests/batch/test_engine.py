@@ -56,19 +56,6 @@ def test_plain_papermill_needs_no_command_line(repository, tmp_path, engine):
     assert "reproduced" in out.read_text() and not list(tmp_path.rglob("claims.json"))
 
 
-def test_a_data_set_that_a_job_reads_becomes_part_of_its_identity(repository):
-    data = repository.root / "data"
-    (data / "mine").mkdir(parents=True)
-    (data / "mine" / "values").write_text("1 2")
-    repository.paper(body=f'values = open("{data}/mine/values").read()')
-    assert repository("run", "toy", WORKBENCH_DATA=str(data)).returncode == 0
-    (record,) = repository.records()
-    assert list(record["identity"]["data"]) == ["mine"]
-    assert "1 jobs, 0 to run" in repository("run", "toy", "--why", WORKBENCH_DATA=str(data)).stdout
-    (data / "mine" / "values").write_text("1 3")
-    assert "data set mine" in repository("run", "toy", "--why", WORKBENCH_DATA=str(data)).stdout
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_fork_server_has_one_thread_and_ends_with_the_program(repository):
     program = (

@@ -9,7 +9,8 @@ import shutil
 import pytest
 
 from workbench.batch.grid import Request, plan
-from workbench.batch.jobs import Sources, claims_hash, code_hash, digest, folder_hash
+from workbench.batch.inputs import Used, content_hash
+from workbench.batch.jobs import Sources, claims_hash, code_hash, digest
 from workbench.batch.plan import decide
 from workbench.batch.results import cleaning
 from workbench.batch.results.store import Store, read_record, standing, write_json
@@ -24,11 +25,11 @@ def jobs(repository, monkeypatch):
     return plan([Request(["toy"], grid={"rho": [0, 1, 2]})])
 
 
-def finish(store, job, *, status="finished", modules=("workbench.claims.card",), data=(), text="claims", **extra):
+def finish(store, job, *, status="finished", modules=("workbench.claims.card",), files=(), text="claims", **extra):
     """A job's record without running it; returns its folder."""
     folder = store.begin(job.key)
     (folder / "claims.json").write_text(text)
-    identity = Sources().identity(job, modules, data)
+    identity = Sources().identity(job, Used(tuple(modules), tuple(files)))
     name = digest(identity) if status == "finished" else job.key
     content = {
         "hash": name,
@@ -65,7 +66,7 @@ def test_a_result_stands_until_something_it_used_changes(repository, jobs, monke
     store, job = Store(repository.runs), jobs[0]
     (repository.root / "data" / "digits").mkdir(parents=True)
     (repository.root / "data" / "digits" / "images").write_bytes(b"0123")
-    finish(store, job, data=["digits"])
+    finish(store, job, files=["data:digits/images"])
     (record,) = store.records("toy")
     assert standing(job, [record], Sources()) is record
 
@@ -83,7 +84,7 @@ def test_a_result_stands_until_something_it_used_changes(repository, jobs, monke
     versions = {**Sources().environment, "numpy": "0.1"}
     assert len(changes(environment=versions)) == 1 and "-> 0.1" in changes(environment=versions)[0]
     (repository.root / "data" / "digits" / "images").write_bytes(b"0124")
-    assert changes() == ["data set digits"]
+    assert changes() == ["file data:digits/images"]
     (repository.root / "data" / "digits" / "images").write_bytes(b"0123")
     card = repository.root / "papers" / "toy" / "paper.toml"
     text = card.read_text()
@@ -110,16 +111,23 @@ def test_hashes_see_code_and_not_prose(repository, jobs):
     assert claims_hash(jobs[0].card) == claims_hash(jobs[1].card)
 
 
-def test_a_folder_hash_sees_names_sizes_and_content(tmp_path):
-    (tmp_path / "a").write_bytes(b"x" * 300_000)
-    hashes = {folder_hash(tmp_path)}
-    (tmp_path / "a").write_bytes(b"x" * 299_999 + b"y")
-    hashes.add(folder_hash(tmp_path))
-    (tmp_path / "a").rename(tmp_path / "b")
-    hashes.add(folder_hash(tmp_path))
-    os.utime(tmp_path / "b", (0, 0))
-    hashes.add(folder_hash(tmp_path))
-    assert len(hashes) == 3
+def test_hashes_see_every_byte_of_a_file_and_the_names_of_a_folder(tmp_path, monkeypatch):
+    path = tmp_path / "a"
+    content = bytearray(3 << 20)
+    path.write_bytes(content)
+    hashes = {content_hash(str(path))}
+    times = os.stat(path)
+    content[1_700_000] = 1  # in the middle, with size and time of change as before
+    path.write_bytes(content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    hashes.add(content_hash(str(path)))
+    assert content_hash(str(path)) in hashes and len(hashes) == 2
+    listing, files = content_hash(f"{tmp_path}/"), content_hash(f"{tmp_path}/*")
+    path.write_bytes(b"0")
+    assert content_hash(f"{tmp_path}/") == listing and content_hash(f"{tmp_path}/*") != files
+    (tmp_path / "b").write_bytes(b"")
+    assert content_hash(f"{tmp_path}/") != listing
+    assert content_hash(str(tmp_path / "c")) == content_hash(str(tmp_path)) == ""
 
 
 def test_a_kill_between_the_two_renames_of_a_replacement_is_mended(repository, jobs):

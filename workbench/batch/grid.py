@@ -12,8 +12,9 @@ from typing import Any
 
 from workbench import claims
 from workbench.batch import papers
-from workbench.batch.jobs import Job
+from workbench.batch.jobs import Job, code_hash
 from workbench.batch.papers import CardError, ParameterError
+from workbench.texts import read_text
 
 
 class RequestError(ValueError):
@@ -134,9 +135,11 @@ def read_sweep(path: Path) -> list[Request]:
         RequestError: naming the file and every key that doesn't fit.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        content = tomllib.loads(read_text(path))
+    except (OSError, tomllib.TOMLDecodeError) as error:
         raise RequestError(f"{path}: {error}") from None
+    except ValueError as error:
+        raise RequestError(str(error)) from None
     sweeps = content.pop("sweep", [{}])
     kinds = {"paper": str, "papers": list, "preset": str, "parameters": dict, "grid": dict, "zip": dict}
     problems, requests = [], []
@@ -192,7 +195,8 @@ def plan(requests: Sequence[Request]) -> list[Job]:
                 card, notebook = papers.find(slug), papers.notebook_of(slug)
                 if not notebook.is_file():
                     raise CardError(f"{slug}: there is no notebook {notebook.name} in {notebook.parent.name}/")
-            except CardError as error:
+                code_hash(notebook)
+            except (CardError, ValueError, OSError) as error:
                 problems[str(error)] = None
                 continue
             for point in points:

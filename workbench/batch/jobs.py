@@ -2,26 +2,28 @@
 
 A job is one execution of a paper's notebook with one set of parameters. Its *key* names the request (paper, preset,
 parameters) and is known beforehand. Its *hash* also covers everything the result depends on: the notebook's code cells, the
-card's claims, the sources of the `workbench` modules that it imported, its data and the versions of the packages that
-compute. Which modules and data those are is known only after it has run and is written down then; therefore an edit elsewhere
-in the package does not make a job out of date, and prose in a notebook never does.
+card's claims, the sources of the `workbench` modules that it imported, every file of the user's that it read (modules and tables
+beside the notebook, data sets) and the versions of the packages that compute. Which modules and files those are is known only
+after it has run and is written down then; therefore an edit elsewhere in the package does not make a job out of date, and prose
+in a notebook never does.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from workbench.batch.running import kernel
+from workbench.batch import inputs, traces
+from workbench.batch.inputs import Places, Used
+from workbench.texts import read_text
 
 # Packages whose version can change a result or a figure.
 LOCKED = ("torch", "numpy", "scipy", "scikit-learn", "xarray", "pandas", "matplotlib", "seaborn")
@@ -72,15 +74,22 @@ def shorten(value: Any, width: int = 24) -> str:
 
 
 def code_hash(notebook: Path) -> str:
-    """Hash of a notebook's code cells: neither prose nor outputs nor metadata count."""
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    sources = ["".join(cell["source"]).strip() for cell in cells if cell["cell_type"] == "code"]
+    """Hash of a notebook's code cells: neither prose nor outputs nor metadata count.
+
+    Raises:
+        ValueError: for a file that is no notebook; names it.
+    """
+    try:
+        cells = json.loads(read_text(notebook))["cells"]
+        sources = ["".join(cell["source"]).strip() for cell in cells if cell["cell_type"] == "code"]
+    except (json.JSONDecodeError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{notebook}: is no notebook ({type(error).__name__}: {error})") from None
     return digest([source for source in sources if source], 16)
 
 
 def claims_hash(card: Path) -> str:
     """Hash of the card's claims as data: comments, citation and parameter descriptions don't count."""
-    return digest(tomllib.loads(card.read_text(encoding="utf-8")).get("claim", []), 16)
+    return digest(tomllib.loads(read_text(card)).get("claim", []), 16)
 
 
 @cache
@@ -95,58 +104,40 @@ def environment() -> dict[str, str]:
     return found
 
 
-def data_roots() -> list[str]:
-    """The folders that hold data sets: the one named by WORKBENCH_DATA, and the cache of downloads."""
-    import pooch
-
-    named = os.environ.get("WORKBENCH_DATA")
-    return [*([str(Path(named).expanduser())] if named else []), str(pooch.os_cache("workbench"))]
-
-
-def folder_hash(folder: Path, end: int = 65536) -> str:
-    """Hash of a folder's (or one file's) content: names, sizes, and the first and last bytes of each file."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else [folder]
-    total = hashlib.sha256()
-    for path in files:
-        try:
-            with open(path, "rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                total.update(f"{path.relative_to(folder)}\0{size}\0".encode())
-                total.update(file.read(end))
-                file.seek(max(size - end, 0))
-                total.update(file.read(end))
-        except OSError:
-            total.update(b"unreadable")
-    return total.hexdigest()[:16]
-
-
 class Sources:
     """What results depend on, as it is on the disk now: read once, then asked about many jobs."""
 
     def __init__(self) -> None:
-        self.modules = kernel.module_hashes()
+        self.modules = traces.module_hashes()
         self.environment = environment()
         self._files: dict[Path, str] = {}
+        self._inputs: dict[str, str] = {}
 
     def _hash(self, path: Path, function: Callable[[Path], str]) -> str:
         if path not in self._files:
-            self._files[path] = function(path)
+            try:
+                self._files[path] = function(path)
+            except (OSError, ValueError):
+                self._files[path] = ""  # running the job says what is wrong with it
         return self._files[path]
 
-    def data(self, name: str) -> str:
-        """Hash of the data set in the folder of this name, "" where there is none."""
-        places = [Path(root) / name for root in data_roots()]
-        return next((self._hash(place, folder_hash) for place in places if place.exists()), "")
+    def input(self, job: Job, name: str) -> str:
+        """Hash of one of the files that a job read, "" where there is none (any more)."""
+        path = places_of(job).path(name)
+        if path not in self._inputs:
+            self._inputs[path] = inputs.content_hash(path)
+        return self._inputs[path]
 
-    def identity(self, job: Job, modules: Iterable[str] = (), data: Iterable[str] = ()) -> dict[str, Any]:
-        """All parts of a job's identity, given the names of the modules and the data that it used."""
+    def identity(self, job: Job, used: Used | None = None) -> dict[str, Any]:
+        """All parts of a job's identity, given what it used."""
+        used = used or Used()
         return {
             "key": job.key,
             "notebook": self._hash(job.notebook, code_hash),
             "claims": self._hash(job.card, claims_hash),
             "environment": self.environment,
-            "modules": {name: self.modules.get(name, "") for name in sorted(modules)},
-            "data": {name: self.data(name) for name in sorted(data)},
+            "modules": {name: self.modules.get(name, "") for name in used.modules},
+            "files": {name: self.input(job, name) for name in used.files},
         }
 
     def changes(self, job: Job, content: Mapping[str, Any]) -> list[str]:
@@ -156,18 +147,27 @@ class Sources:
             content: the job.json of a job with the same key.
         """
         recorded = content["identity"]
-        now = self.identity(job, recorded["modules"])
-        changes = ["a module was edited while it ran"] if content.get("sources_changed") else []
-        if recorded["notebook"] != now["notebook"]:
+        if "files" not in recorded:
+            return ["the version that ran it, which did not note the files that it read"]
+        changes = ["a file that it used was edited while it ran"] if content.get("sources_changed") else []
+        if recorded["notebook"] != self._hash(job.notebook, code_hash):
             changes.append("code cells of the notebook")
-        if recorded["claims"] != now["claims"]:
+        if recorded["claims"] != self._hash(job.card, claims_hash):
             changes.append("claims in the card")
         then = recorded["environment"]
         for name in sorted({*then, *self.environment}):
             if then.get(name) != self.environment.get(name):
                 changes.append(f"{name} {then.get(name, 'absent')} -> {self.environment.get(name, 'absent')}")
         for name, source in recorded["modules"].items():
-            if now["modules"][name] != source:
-                changes.append(f"module {name}" if now["modules"][name] else f"module {name} (gone)")
-        changes += [f"data set {name}" for name, content in recorded["data"].items() if self.data(name) != content]
+            if self.modules.get(name, "") != source:
+                changes.append(f"module {name}" if name in self.modules else f"module {name} (gone)")
+        for name, content_then in recorded["files"].items():
+            if self.input(job, name) != content_then:
+                what = "names in" if name.endswith("/") else "files" if name.endswith("/*") else "file"
+                changes.append(f"{what} {name}" if self.input(job, name) else f"{what} {name} (gone)")
         return changes
+
+
+def places_of(job: Job) -> Places:
+    """From where the names of a job's files count: the repository of its card, the folders of data, the home folder."""
+    return Places(job.card.parents[2])

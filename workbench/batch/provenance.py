@@ -11,15 +11,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from workbench.batch import traces
 from workbench.batch.jobs import LOCKED
-from workbench.batch.running import kernel
 
 _PACKAGES = (*LOCKED, "workbench", "papermill", "ipykernel", "nbclient", "netCDF4", "pydantic")
 
 
 def git_state(folder: Path | None = None) -> dict[str, Any]:
     """Commit of the checkout that the package comes from and whether tracked files differ from it; empty outside git."""
-    folder = kernel.package_folder() if folder is None else folder
+    folder = traces.package_folder() if folder is None else folder
 
     def git(*words: str) -> str | None:
         try:

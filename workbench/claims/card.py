@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
-from . import loading, recording
+from . import asked, loading, recording
 from .errors import CardError, ParameterError, did_you_mean
 from .judgement import judge
 from .schema import CardFile, Citation, Claim, Parameter, Preset
@@ -87,6 +87,8 @@ class Card:
         """
         name = self._preset_name(preset)
         self._parameters = resolve(self._content.parameters, name, self.presets[name], values, rules)
+        if folder := recording.job_folder():
+            asked.confirm(folder, self.slug, self._parameters.model_dump())
         return self._parameters
 
     def _claim(self, claim_id: str) -> Claim:

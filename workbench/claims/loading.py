@@ -11,6 +11,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from workbench.texts import read_text
+
 from . import schema
 from .errors import CardError, did_you_mean
 from .schema import RESERVED_NAMES, CardFile
@@ -66,13 +68,13 @@ def read(path: Path) -> CardFile:
         CardError: naming the file and, for every problem, the key and the reason.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(read_text(path))
     except OSError as error:
         raise CardError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise CardError(f"{path}: is not UTF-8 text") from None
     except tomllib.TOMLDecodeError as error:
         raise CardError(f"{path}: is not valid TOML: {error}") from None
+    except ValueError as error:
+        raise CardError(str(error)) from None
     try:
         card = CardFile.model_validate(content)
     except ValidationError as error:

@@ -140,6 +140,8 @@ def _show_plan(console: Console, decisions: Sequence[tuple[Job, Record | None, s
         text.append(job.label)
         if why and record is None:
             text.append(f"\n    {reason}", style="yellow")
+        if why and record is not None and (untracked := record.content.get("untracked")):
+            text.append(f"\n    it read files that are not tracked: {', '.join(untracked)}", style="yellow")
         console.print(text, soft_wrap=True)
     todo = sum(record is None for _, record, _ in decisions)
     console.print(f"{len(decisions)} jobs, {todo} to run", highlight=False)

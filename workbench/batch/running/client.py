@@ -19,14 +19,18 @@ from typing import Any
 from jupyter_client.asynchronous import AsyncKernelClient
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import LocalProvisioner
+from jupyter_core.utils import run_sync
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine
 from papermill.log import logger
 from traitlets import Any as AnyValue
 from traitlets import Dict, DottedObjectName, Unicode
 
+from workbench.batch import traces
 from workbench.batch.running import kernel
+from workbench.batch.running.follower import Follower, ignored_places
 from workbench.batch.running.forking import process_context
+from workbench.batch.running.guard import IncompleteError
 
 PRINT_LIMIT = 1_000_000  # characters of printed text kept per cell
 
@@ -115,9 +119,15 @@ class KernelManager(AsyncKernelManager):
         if os.name == "posix":
             self.transport = "ipc"
             self.ip = os.path.join(self.folder, "s")
+        self.follower: Follower | None = None
 
     async def _async_pre_start_kernel(self, **kw: Any) -> Any:
         self.job_environment = {**kernel.ENVIRONMENT, "IPYTHONDIR": self.folder, **self.job_environment}
+        with suppress(OSError, AttributeError):  # no Unix sockets: not followed
+            address = os.path.join(self.folder, "f")
+            own = [self.folder, *([job] if (job := self.job_environment.get("WORKBENCH_JOB")) else [])]
+            self.follower = Follower(address, ignored_places(own))
+            self.job_environment["WORKBENCH_FOLLOWER"] = address
         self.provisioner = KernelProvisioner(parent=self, kernel_id=self.kernel_id or "", kernel_spec=self.kernel_spec)
         return await super()._async_pre_start_kernel(**kw)
 
@@ -129,6 +139,8 @@ class KernelManager(AsyncKernelManager):
     async def _async_cleanup_resources(self, restart: bool = False) -> None:
         await super()._async_cleanup_resources(restart=restart)
         if not restart:
+            if self.follower is not None:
+                self.follower.close()
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -140,7 +152,7 @@ class Client(PapermillNotebookClient):
         self._on_cell = on_cell
         self._manager = manager
         self._printed: dict[int, int] = defaultdict(int)
-        self.used: dict[str, Any] = {"modules": [], "data": []}
+        self.used: dict[str, Any] = {}
 
     def create_kernel_manager(self) -> KernelManager:
         # Created here and not handed in: nbclient leaves a kernel alive whose manager it doesn't own.
@@ -149,16 +161,52 @@ class Client(PapermillNotebookClient):
 
     def papermill_execute_cells(self) -> None:
         super().papermill_execute_cells()
-        if self.km is None or self.kc is None or not self.km.has_kernel:
+        cells = [(i, cell) for i, cell in enumerate(self.nb.cells) if cell.cell_type == "code" and cell.source.strip()]
+        failed = False
+        for index, cell in cells:
+            errors = [output for output in cell.outputs if output.output_type == "error"]
+            # Papermill takes an exit for success.
+            if any(output.ename in ("SystemExit", "KeyboardInterrupt") for output in errors):
+                raise IncompleteError(
+                    "ended early", f"cell {index} ended the notebook ({errors[0].ename}): {_first(cell)}"
+                )
+            failed = failed or bool(errors)
+        if failed:  # papermill says so
             return
-        question = f"__import__({kernel.__name__!r}, fromlist=['used']).used()"
+        if self.km is None or self.kc is None or not self.km.has_kernel or not self._alive():
+            ran = [cell for _, cell in cells if cell.execution_count is not None]
+            raise IncompleteError("ended early", f"the kernel was gone after {len(ran)} of {len(cells)} cells")
+        for index, cell in cells:
+            if cell.execution_count is None and "raises-exception" not in cell.metadata.get("tags", []):
+                raise IncompleteError("ended early", f"cell {index} was not run: {_first(cell)}")
+        self.used = self._ask()
+
+    def _alive(self) -> bool:
+        return bool(run_sync(self.km.is_alive)()) if self.km is not None else False
+
+    def _ask(self) -> dict[str, Any]:
+        """What the job used, by its own account and that of the follower."""
+        question = f"__import__({traces.__name__!r}, fromlist=['used']).used()"
         try:
+            assert self.kc is not None
             reply: Any = self.wait_for_reply(
                 self.kc.execute("", silent=True, store_history=False, user_expressions={"used": question})
             )
-            self.used = json.loads(ast.literal_eval(reply["content"]["user_expressions"]["used"]["data"]["text/plain"]))
-        except Exception:
-            logger.warning("the kernel did not answer which modules it imported")
+            used = json.loads(ast.literal_eval(reply["content"]["user_expressions"]["used"]["data"]["text/plain"]))
+        except Exception as problem:
+            message = "the kernel ended before it could say what it had used; does a cell call quit()?"
+            raise IncompleteError("ended early", f"{message} ({type(problem).__name__})") from None
+        follower = self.km.follower if isinstance(self.km, KernelManager) else None
+        used["listed"] = []
+        if follower is not None and follower.active:
+            used |= {"files": follower.read, "written": sorted(follower.written), "listed": sorted(follower.listed)}
+            if follower.unseen:
+                used["beyond"].append("files whose names could not be seen")
+        else:
+            used["beyond"].append(
+                "files that libraries opened without Python (this system does not let them be followed)"
+            )
+        return used
 
     def execute_cell(self, cell: Any, cell_index: int, **kwargs: Any) -> Any:
         self._on_cell(cell_index, len(self.nb.cells))
@@ -175,6 +223,10 @@ class Client(PapermillNotebookClient):
                 note = f"\n[printed output beyond {PRINT_LIMIT:,} characters of this cell is not kept]\n"
                 msg["content"]["text"] = text[: PRINT_LIMIT - before] + note
         return super().output(outs, msg, display_id, cell_index)
+
+
+def _first(cell: Any) -> str:
+    return next((line for line in cell.source.splitlines() if line.strip()), "")[:80]
 
 
 class ManagedEngine(Engine):
@@ -205,7 +257,7 @@ class ManagedEngine(Engine):
             log_file: receives what the kernel process writes outside its cells.
             on_cell: called with (index of the cell about to run, number of cells).
             on_kernel: called with the kernel's process id.
-            on_used: called with what the notebook imported (see `kernel.used`).
+            on_used: called with what the notebook imported (see `traces.used`).
         """
         client = Client(
             nb_man,

@@ -17,10 +17,13 @@ from typing import Any
 from filelock import Timeout
 
 from workbench.batch import provenance
-from workbench.batch.jobs import Job, Sources, data_roots, digest
+from workbench.batch.inputs import Used, used_by
+from workbench.batch.jobs import Job, Sources, code_hash, digest, places_of
 from workbench.batch.results.store import Store, standing, write_json
 from workbench.batch.running import kernel
-from workbench.batch.running.guard import Guard, explain
+from workbench.batch.running.guard import Guard, IncompleteError, explain
+from workbench.claims import asked
+from workbench.texts import read_text
 
 
 @dataclass(frozen=True)
@@ -79,17 +82,18 @@ def execute(job: Job, options: Options) -> Outcome:
 def _execute_locked(job: Job, options: Options, store: Store, sources: Sources) -> Outcome:
     started, start_time = provenance.now(), time.monotonic()
     folder = store.begin(job.key)
-    used: dict[str, Any] = {"modules": [], "data": []}
+    raw: dict[str, Any] = {}
     error = None
     guard = Guard(options.timeout, options.memory)
     try:
-        _run_notebook(job, folder, guard, used)
+        _run_notebook(job, folder, guard, raw)
     except Exception as problem:
         error = explain(problem, guard)
     finally:
         guard.close()
     try:
-        identity = sources.identity(job, used["modules"], used["data"])
+        used = used_by(raw, places_of(job), job.card.parents[1]) if raw else Used()
+        identity = sources.identity(job, used)
         content: dict[str, Any] = {
             "status": "finished" if error is None else "failed",
             "paper": job.paper,
@@ -98,12 +102,14 @@ def _execute_locked(job: Job, options: Options, store: Store, sources: Sources) 
             "key": job.key,
             "identity": identity,
         }
-        if identity != Sources().identity(job, used["modules"], used["data"]):
+        if used.untracked:
+            content["untracked"] = list(used.untracked)
+        if used.changed or identity != Sources().identity(job, used):
             content["sources_changed"] = True  # edited while the job ran: nobody can say which version it saw
         if error is not None:
             content["error"] = error
         seconds = time.monotonic() - start_time
-        write_json(folder / "provenance.json", _provenance(job, options, started, seconds, used, guard))
+        write_json(folder / "provenance.json", _provenance(job, options, started, seconds, raw))
         return _keep(job, store, folder, content, seconds)
     except OSError as problem:
         shutil.rmtree(folder, ignore_errors=True)
@@ -111,7 +117,7 @@ def _execute_locked(job: Job, options: Options, store: Store, sources: Sources) 
         return Outcome(job.key, "failed", None, time.monotonic() - start_time, error)
 
 
-def _run_notebook(job: Job, folder: Path, guard: Guard, used: dict[str, Any]) -> None:
+def _run_notebook(job: Job, folder: Path, guard: Guard, raw: dict[str, Any]) -> None:
     import papermill
     from papermill.engines import papermill_engines
 
@@ -121,14 +127,20 @@ def _run_notebook(job: Job, folder: Path, guard: Guard, used: dict[str, Any]) ->
     papermill_engines.register("workbench-forked", ForkedEngine)
     # Papermill reads parameters by regular expressions and warns where a comment defeats them; the card has checked them.
     logging.getLogger("papermill").setLevel(logging.ERROR)
-    output = folder / "notebook.ipynb"
+    output, source = folder / "notebook.ipynb", folder / "input.ipynb"
+    try:
+        code_hash(job.notebook)
+        source.write_text(read_text(job.notebook), encoding="utf-8")
+    except ValueError as problem:
+        raise IncompleteError("notebook", str(problem)) from None
+    write_json(folder / asked.ASKED, {"paper": job.paper, "parameters": dict(job.parameters)})
     progress = folder / "progress"
 
     def braced(path: Path) -> str:
         return str(path).replace("{", "{{").replace("}", "}}")  # papermill formats paths with the parameters
 
     papermill.execute_notebook(
-        braced(job.notebook),
+        braced(source),
         braced(output),
         parameters=dict(job.parameters),
         engine_name="workbench-forked",
@@ -140,13 +152,14 @@ def _run_notebook(job: Job, folder: Path, guard: Guard, used: dict[str, Any]) ->
             "WORKBENCH_JOB": str(folder.resolve()),
             "WORKBENCH_PRESET": job.preset,
             "WORKBENCH_PAPERS": str(job.card.parents[1]),
-            "WORKBENCH_DATA_ROOTS": os.pathsep.join(data_roots()),
         },
         log_file=folder / "stderr.txt",
         on_cell=lambda index, count: _note_progress(progress, index, count),
         on_kernel=guard.watch,
-        on_used=used.update,
+        on_used=raw.update,
     )
+    if job.parameters and (problem := asked.difference(folder)):
+        raise IncompleteError("parameters", problem)
 
 
 def _note_progress(path: Path, index: int, count: int) -> None:
@@ -154,9 +167,7 @@ def _note_progress(path: Path, index: int, count: int) -> None:
         path.write_text(f"{index + 1} {count}")
 
 
-def _provenance(
-    job: Job, options: Options, started: str, seconds: float, used: Mapping[str, Any], guard: Guard
-) -> dict[str, Any]:
+def _provenance(job: Job, options: Options, started: str, seconds: float, raw: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "paper": job.paper,
         "preset": job.preset,
@@ -164,18 +175,19 @@ def _provenance(
         "seeds": provenance.seeds(dict(job.parameters)),
         "git": dict(options.git),
         "packages": provenance.packages(),
-        "machine": {**provenance.machine(), "gpu": used.get("gpu")},
+        "machine": {**provenance.machine(), "gpu": raw.get("gpu")},
         "threads": 1,
         "started": started,
         "finished": provenance.now(),
         "wall_seconds": round(seconds, 3),
-        "cpu_seconds": used.get("cpu_seconds"),
+        "cpu_seconds": raw.get("cpu_seconds"),
     }
 
 
 def _keep(job: Job, store: Store, folder: Path, content: dict[str, Any], seconds: float) -> Outcome:
     """Clean up the working folder, add the HTML copy and move it to its place."""
-    (folder / "progress").unlink(missing_ok=True)
+    for name in ("progress", "input.ipynb", asked.ASKED, asked.SEEN):
+        (folder / name).unlink(missing_ok=True)
     for part in folder.glob(".*"):
         part.unlink()
     failed = content["status"] == "failed"

@@ -57,6 +57,14 @@ class Guard:
                 return
 
 
+class IncompleteError(Exception):
+    """A notebook whose cells raised nothing, and which yet is not the job that was asked for."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
 def _signal(send: Any, pid: int, number: int) -> None:
     with suppress(ProcessLookupError, PermissionError):
         send(pid, number)
@@ -93,10 +101,15 @@ def explain(problem: BaseException, guard: Guard | None = None) -> dict[str, Any
             "cell": problem.cell_index,
             "traceback": _ANSI.sub("", "\n".join(problem.traceback)),
         }
+    elif isinstance(problem, IncompleteError):
+        found = {"kind": problem.kind, "message": str(problem)}
     elif isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
         found = {"kind": "disk", "message": f"the disk is full or a quota is reached ({problem.strerror})"}
     elif isinstance(problem, DeadKernelError):
-        found = {"kind": "killed", "message": "the kernel was killed (out of memory, or by a signal) or crashed"}
+        found = {
+            "kind": "killed",
+            "message": "the kernel died: killed (out of memory, or by a signal), crashed, or ended by a cell (quit())",
+        }
     if guard is not None and guard.reason is not None:
         found.update(kind=guard.reason, message=guard.message())
     return found
