@@ -15,6 +15,7 @@ from workbench.batch.report import drawings as report_svg
 from workbench.batch.report import notebook_figures as report_figures
 from workbench.batch.report.collected import collect, essence, sweeps
 from workbench.batch.report.page import write_report
+from workbench.claims.plain_text import plain_text
 
 VOID = {"meta", "link", "img", "br"}
 
@@ -243,7 +244,7 @@ def test_figures_take_their_captions_from_the_headings_above(tmp_path):
     found = report_figures.figures(tmp_path / "n.ipynb")
     assert [figure.caption for figure in found] == ["Test loss against ρ", "Test loss against ρ (2)", "Spectra"]
     assert all(figure.source.startswith("data:image/png;base64,iVBOR") for figure in found)
-    assert report_figures.plain(r"**Sharpness** $\lambda_{\max}$ of [a](b) `x_y`") == "Sharpness λ_max of a x_y"
+    assert plain_text(r"**Sharpness** $\lambda_{\max}$ of [a](b) `x_y`") == "Sharpness λ_max of a x_y"
 
 
 @pytest.mark.browser

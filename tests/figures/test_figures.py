@@ -62,8 +62,9 @@ def test_runs_lost_on_the_way_leave_the_average_and_are_counted(ax):
     samples = np.array([[1.0, 1.0], [3.0, np.nan], [5.0, np.inf]])
     centre, low, _ = figures.interval(samples)
     assert centre.tolist() == [3.0, 1.0] and np.isnan(low[1])
-    figures.band(ax, [0, 1], samples, "GD")
-    assert ax.get_legend_handles_labels()[1] == ["GD (2 of 3 diverged)"]
+    figures.band(ax, [0, 1], samples, "GD", diverged=[False, True, True])
+    figures.band(ax, [0, 1], samples, "SAM")
+    assert ax.get_legend_handles_labels()[1] == ["GD (2 of 3 diverged)", "SAM (2 of 3 incomplete)"]
 
 
 @pytest.mark.parametrize(
@@ -94,6 +95,10 @@ def test_sweep_bands_take_lines_and_labels_from_the_array(ax):
     np.testing.assert_allclose(ax.lines[1].get_ydata(), np.exp(np.log(data.sel(rho=0.05)).mean("seed")))
 
 
+def wide():
+    return xr.DataArray(np.ones((2, 41, 3)), dims=("seed", "n", "step"))
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -111,6 +116,28 @@ def test_sweep_bands_take_lines_and_labels_from_the_array(ax):
         (lambda ax: figures.phase_diagram(ax, [0, 1], [1, 2], np.ones((2, 2)), log="x"), "positive values"),
         (lambda ax: figures.phase_diagram(ax, [1, 0], [1, 2], np.ones((2, 2))), "increasing"),
         (lambda ax: figures.forest(ax, []), "empty"),
+        (lambda ax: figures.band(ax, [0, 1], np.ones((5, 2)) * 1j), "samples is complex: plot abs, real or imag"),
+        (lambda ax: figures.spectrum_strip(ax, [[0.5 + 2j]], ["SAM"]), "'SAM' is complex"),
+        (lambda ax: figures.heatmap(ax, [[1.0, "a"]]), "values holds str"),
+        (lambda ax: figures.band(ax, ["a", "b"], np.ones((5, 2))), "x has texts"),
+        (
+            lambda ax: figures.sweep_bands(ax, sweep().assign_coords(rho=list("abc")).mean("step"), "rho"),
+            "rho has texts",
+        ),
+        (lambda ax: figures.phase_diagram(ax, np.array(["2026-01-01"], "M8[D]"), [1], [[1.0]]), "x holds dates"),
+        (lambda ax: figures.band(ax, [0, np.nan], np.ones((5, 2))), "not finite"),
+        (lambda ax: figures.band(ax, [0, 1], np.zeros((5, 2)), log=True), "average='median'"),
+        (lambda ax: figures.band(ax, [0, 1], np.ones((5, 2)), diverged=[True]), "one entry per seed"),
+        (lambda ax: figures.sweep_bands(ax, wide(), "step", "n"), "n has 41 values"),
+        (lambda ax: figures.phase_diagram(ax, [1, 2], [1], [[1, 2]], log_colour=True, vmin=-1), "vmin=-1"),
+        (lambda ax: figures.phase_diagram(ax, [1, 2], [1], [[1, 2]], diverged=[True]), "one entry per cell"),
+        (lambda ax: figures.loglog(ax, sweep().mean("rho"), "step"), "step has numbers <= 0"),
+        (lambda ax: figures.loglog(ax, sweep(), "step"), "select first"),
+        (lambda ax: figures.paired_ratio(ax, sweep().mean("step"), 0.2, arm="rho"), "baseline must be one of"),
+        (lambda ax: figures.paired_ratio(ax, -sweep().mean("step"), 0.0, arm="rho"), "numbers <= 0"),
+        (lambda ax: figures.image_strip(ax, np.full((2, 4, 4), 2.0)), "outside limits"),
+        (lambda ax: figures.image_strip(ax, np.ones((2, 2, 4, 4))), "1 or 3 channels"),
+        (lambda ax: figures.image_strip(ax, np.ones((2, 4, 4)), ["a"]), "labels has 1 entries for 2"),
     ],
 )
 def test_unusable_input_is_refused_in_words(ax, call, words):
@@ -146,13 +173,129 @@ def test_trajectory_draws_level_sets_of_a_tensor_function_and_marks_divergence(a
 def test_phase_diagram_hatches_diverged_cells_and_places_edges_between_centres(ax):
     rho, step = np.array([0.01, 0.1, 1.0]), np.array([1.0, 2.0])
     values = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, np.nan]])
-    figures.phase_diagram(ax, rho, step, values, boundary={"edge": lambda r: 1 / r}, log="x", label="loss")
+    lost = np.isnan(values)
+    figures.phase_diagram(
+        ax, rho, step, values, boundary={"edge": lambda r: 1 / r}, diverged=lost, log="x", label="loss"
+    )
     mesh, hatched = ax.collections[:2]
     np.testing.assert_allclose(mesh.get_coordinates()[0, :, 0], 10.0 ** np.array([-2.5, -1.5, -0.5, 0.5]))
     np.testing.assert_allclose(mesh.get_coordinates()[:, 0, 1], [0.5, 1.5, 2.5])
     assert np.ma.getmaskarray(mesh.get_array()).ravel().tolist() == [False] * 5 + [True]
     assert hatched.get_hatch() and len(hatched.get_paths()) == 1
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["diverged", "edge"]
+
+
+def uncovered(ax, shape) -> int:
+    """Cells that are neither coloured nor marked."""
+    ax.figure.canvas.draw()
+    covered = ax.collections[0].get_facecolors()[:, 3].reshape(shape) > 0
+    for collection in ax.collections[1:]:
+        covered |= ~np.ma.getmaskarray(collection.get_array()).reshape(shape)
+    return int((~covered).sum())
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [[0.0, 1.0, 10.0], [1e-3, -2.0, np.nan]],
+        [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]],
+        [[3.0, 3.0, 3.0], [np.inf, -np.inf, np.nan]],
+        [[np.nan, np.nan, np.nan], [np.nan, np.nan, np.nan]],
+    ],
+)
+@pytest.mark.parametrize("log_colour", [True, False])
+@pytest.mark.parametrize("draw", ["phase_diagram", "heatmap"])
+def test_no_cell_is_blank_and_none_is_called_diverged_unless_the_sweep_says_so(ax, cells, log_colour, draw):
+    cells = np.array(cells)
+    if draw == "heatmap":
+        figures.heatmap(ax, cells) if not log_colour else figures.heatmap(ax, cells, log_colour=True)
+    else:
+        figures.phase_diagram(ax, [1, 2, 3], [1, 2], cells, log_colour=log_colour)
+    assert uncovered(ax, cells.shape) == 0
+    legend = [text.get_text() for text in ax.get_legend().get_texts()] if ax.get_legend() else []
+    off = np.isinf(cells) | (cells <= 0 if log_colour else False)
+    assert legend == [name for name, marked in (("missing", np.isnan(cells)), ("off the scale", off)) if marked.any()]
+
+
+def ragged():
+    """Records of two series, taken every 2 and every 3 steps, and of a third whose second seed ends early."""
+    samples = xr.DataArray(
+        np.full((3, 3, 12), np.nan), dims=("seed", "every", "step"), coords={"every": [2, 3, 1], "step": range(12)}
+    )
+    for row, every in enumerate(samples.every.values):
+        samples[:, row, ::every] = 1.0 + np.arange(3)[:, None]
+    samples[1, 2, 5:] = np.nan
+    return samples
+
+
+def test_every_series_is_drawn_through_its_own_steps(ax):
+    figures.sweep_bands(ax, ragged(), "step", "every")
+    assert [line.get_label() for line in ax.lines] == ["2", "3", "1 (1 of 3 incomplete)"]
+    assert [line.get_xdata().tolist() for line in ax.lines[:2]] == [[0, 2, 4, 6, 8, 10], [0, 3, 6, 9]]
+    assert np.isfinite(ax.lines[2].get_ydata()).all() and len(ax.lines[2].get_xdata()) == 12
+
+
+def test_a_series_of_one_step_has_a_marker(ax):
+    figures.sweep_bands(ax, ragged().isel(step=[0]), "step", "every")
+    assert all(line.get_marker() == "o" and len(line.get_xdata()) == 1 for line in ax.lines)
+
+
+def test_the_sweeps_mask_is_counted_value_by_value(ax):
+    mask = xr.DataArray([[True, False, False]] * 2 + [[False] * 3], dims=("seed", "every"), coords={"every": [2, 3, 1]})
+    figures.sweep_bands(ax, ragged(), "step", "every", diverged=mask)
+    assert [line.get_label() for line in ax.lines] == ["2 (2 of 3 diverged)", "3", "1"]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1000001, 1000002, 1000003], ["1000001", "1000002", "1000003"]),
+        ([1e6 + 1, 1e6 + 2], ["1000001", "1000002"]),
+        ([0.1, 0.1 + 1e-12], ["0.1", "0.100000000001"]),
+        (np.float32([0.1, 0.2]), ["0.1", "0.2"]),
+        (["two_step_usam", "sam"], ["two step usam", "sam"]),
+        (["a_b", "a b"], ["a_b", "a b"]),
+        ([True, False], ["True", "False"]),
+        (np.array(["2026-01-01", "2026-01-02"], "M8[ns]"), ["2026-01-01", "2026-01-02"]),
+    ],
+)
+def test_values_have_the_shortest_texts_that_tell_them_apart(ax, values, expected):
+    data = xr.DataArray(np.ones((2, len(values), 3)), dims=("seed", "n", "step"), coords={"n": values})
+    figures.sweep_bands(ax, data, "step", "n")
+    assert [line.get_label() for line in ax.lines] == expected
+    ax.clear()
+    figures.heatmap(ax, data.mean("seed"), "n", "step")
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == expected
+
+
+def test_forty_lines_differ_in_colour_or_dash(ax):
+    figures.sweep_bands(ax, wide().isel(n=slice(40)), "step", "n")
+    assert len({(line.get_color(), line.get_linestyle()) for line in ax.lines}) == 40
+
+
+def test_dates_are_an_axis_and_unsorted_places_are_sorted(ax):
+    dates = np.array(["2026-01-02", "2026-01-01", "2026-01-03"], "M8[ns]")
+    figures.band(ax, dates, np.array([[2.0, 1.0, 3.0]] * 2))
+    ax.figure.canvas.draw()
+    assert any("2026" in tick.get_text() or "-" in tick.get_text() for tick in ax.get_xticklabels())
+    assert (
+        ax.lines[0].get_ydata().tolist() == [1.0, 2.0, 3.0]
+        and (np.diff(ax.lines[0].get_xdata()) > np.timedelta64(0)).all()
+    )
+
+
+def test_bfloat16_and_masked_arrays_are_numbers(ax):
+    figures.band(ax, [0, 1], torch.ones(3, 2, dtype=torch.bfloat16))
+    figures.band(ax, [0, 1], np.ma.masked_equal([[1, 2], [0, 4]], 0))
+    assert ax.lines[0].get_ydata().tolist() == [1.0, 1.0] and ax.lines[1].get_ydata().tolist() == [1.0, 3.0]
+
+
+@pytest.mark.parametrize("log", [True, False])
+@pytest.mark.parametrize("slope", [0.0, 1e-13, 1e-16])
+def test_level_sets_of_nearly_constant_losses(ax, log, slope):
+    figures.trajectory(ax, lambda w: 1 + slope * (w * w).sum(), [np.array([[0.0, 0.0], [1.0, 1.0]])], log=log)
+    ax.figure.canvas.draw()
+    assert len(ax.lines) == 3
 
 
 def test_heatmap_of_a_labelled_array_in_either_order(ax):
@@ -194,20 +337,23 @@ def test_forest_takes_a_cards_verdicts(ax):
     assert len(drawn) == 1 and drawn[0][0] > 0
 
 
-def test_the_same_data_give_the_same_png_of_the_promised_size():
+@pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
+def test_the_same_data_give_the_same_bytes_on_another_day(kind, monkeypatch):
     def picture() -> bytes:
         with matplotlib.rc_context():
             figures.use_style()
             fig, ax = plt.subplots()
             figures.band(ax, range(3), np.arange(15.0).reshape(5, 3), "GD")
             buffer = io.BytesIO()
-            fig.savefig(buffer, format="png")
+            fig.savefig(buffer, format=kind)
             plt.close(fig)
             return buffer.getvalue()
 
     first = picture()
+    monkeypatch.setattr("time.time", lambda: 2e9)
     assert first == picture()
-    assert plt.imread(io.BytesIO(first)).shape[:2] == (400, 750)
+    if kind == "png":
+        assert plt.imread(io.BytesIO(first)).shape[:2] == (400, 750)
 
 
 def test_a_notebook_draws_each_figure_once():

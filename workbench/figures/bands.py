@@ -1,5 +1,6 @@
 """A line over seeds with the interval that the claims use: Student's t, not a bootstrap."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -7,9 +8,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from scipy import stats
 
-from workbench.figures.values import Values, coordinate, is_labelled, label_of, numbers, set_labels
+from workbench.figures.style import PALETTE
+from workbench.figures.values import Values, coordinate, is_labelled, label_of, numbers, places, set_labels, texts
+from workbench.figures.words import describe, interval_words
 
 Average = Literal["mean", "geometric", "median"]
+DASHES = ("-", "--", "-.", ":")
 
 
 def interval(samples: Values, average: Average = "mean", confidence: float = 0.95) -> tuple[np.ndarray, ...]:
@@ -31,7 +35,7 @@ def interval(samples: Values, average: Average = "mean", confidence: float = 0.9
         raise ValueError(f"average={average!r}: use 'mean', 'geometric' or 'median'")
     if not 0 < confidence < 1:
         raise ValueError(f"confidence={confidence}: must lie between 0 and 1, for example 0.95")
-    data = numbers(samples)
+    data = numbers(samples, "samples")
     if data.ndim == 0:
         raise ValueError("samples is a single number: give an array whose first axis is the seed")
     data = np.where(np.isfinite(data), data, np.nan)
@@ -39,7 +43,7 @@ def interval(samples: Values, average: Average = "mean", confidence: float = 0.9
         return _median_interval(data, confidence)
     if average == "geometric":
         if np.any(data <= 0):
-            raise ValueError("average='geometric' needs positive samples; use 'mean' or 'median' for values <= 0")
+            raise ValueError("a geometric average needs positive samples; use average='median', or 'mean' without log")
         return tuple(np.exp(part) for part in interval(np.log(data), "mean", confidence))
     count = np.isfinite(data).sum(axis=0)
     total = np.nansum(data, axis=0)
@@ -76,21 +80,27 @@ def band(
     average: Average = "mean",
     confidence: float = 0.95,
     log: bool = False,
+    diverged: Values | None = None,
     xlabel: str = "",
     ylabel: str = "",
-    **line,
+    **line: Any,
 ) -> Axes:
     """Average over seeds as a line, its confidence interval as a band.
 
-    Runs that diverge (non-finite samples) leave the average at the step where they do, and the legend counts them.
+    Non-finite samples leave the average where they occur; the line goes through the steps that the series has. The legend
+    counts the runs that diverged where `diverged` says so, and otherwise those that lack steps which other seeds have.
 
     Args:
-        x: [step]; None takes the coordinate of labelled samples.
+        x: [step], numbers or dates in any order; None takes the coordinate of labelled samples.
         samples: [seed, step] array, tensor or DataArray (whose dimension `seed` or `run`, else the first, is averaged).
         label: legend entry.
         average: `mean`, `geometric` (for losses, ratios, times) or `median`; see `interval`.
         log: logarithmic y axis; a mean is then the geometric mean.
+        diverged: [seed] (or more dimensions, any of which counts), true for runs that diverged: `sweep(...).diverged`.
         line: passed to `Axes.plot` (color, linestyle, marker, ...).
+
+    Raises:
+        ValueError: shapes that do not fit, texts or complex numbers, a geometric average of non-positive samples.
     """
     if is_labelled(samples):
         over = next((dim for dim in ("seed", "run") if dim in samples.dims), samples.dims[0])
@@ -98,23 +108,54 @@ def band(
         if len(samples.dims) != 2:
             raise ValueError(f"samples has dimensions {tuple(samples.dims)}: select so that two remain, {over!r} and x")
         axis, axis_label = coordinate(samples, samples.dims[1])
-        x = axis if x is None else x
+        name, x = str(samples.dims[1]), axis if x is None else x
         set_labels(ax, xlabel or axis_label, ylabel or label_of(samples))
+        diverged = diverged.transpose(over, ...) if diverged is not None and is_labelled(diverged) else diverged
     elif x is None:
         raise ValueError("x=None needs samples with coordinates (an xarray.DataArray): give the steps as x")
+    else:
+        name = "x"
     set_labels(ax, xlabel or label_of(x), ylabel)
-    data, x = numbers(samples), numbers(x)
-    if data.ndim != 2 or data.shape[1] != x.size:
+    data, x = numbers(samples, "samples"), places(x, name)
+    if data.ndim != 2 or x.ndim != 1 or data.shape[1] != x.size:
         raise ValueError(f"samples has shape {data.shape}, x {x.shape}: samples must be [seed, step], one x per step")
+    order = np.argsort(x, kind="stable")
+    data, x = data[:, order], x[order]
     centre, low, high = interval(data, "geometric" if log and average == "mean" else average, confidence)
-    lost = int((~np.isfinite(data)).any(axis=1).sum())
-    if lost:
-        label = f"{label} ({lost} of {len(data)} diverged)".strip()
-    (drawn,) = ax.plot(x, centre, label=label or None, **line)
-    ax.fill_between(x, low, high, color=drawn.get_color(), alpha=0.2, linewidth=0)
+    lost = _lost(data, diverged)
+    label = f"{label} ({lost})".strip() if lost else label
+    kept = np.isfinite(centre)
+    if kept.sum() == 1:
+        line = dict({"marker": "o"}, **line)
+    (drawn,) = ax.plot(x[kept], centre[kept], label=label or None, **line)
+    ax.fill_between(x[kept], low[kept], high[kept], color=drawn.get_color(), alpha=0.2, linewidth=0)
     if log:
         ax.set_yscale("log")
+    describe(ax, _words(label, x[kept], (centre[kept], low[kept], high[kept]), len(data)))
     return ax
+
+
+def _lost(data: np.ndarray, diverged: Values | None) -> str:
+    """How many runs diverged or lack steps that others have, in words."""
+    if diverged is not None:
+        marks = np.atleast_1d(numbers(diverged, "diverged").astype(bool))
+        marks = marks.reshape(len(marks), -1)
+        if len(marks) != len(data):
+            raise ValueError(f"diverged has {len(marks)} runs, samples {len(data)}: give one entry per seed")
+        count, word = int(marks.any(axis=1).sum()), "diverged"
+    else:
+        finite = np.isfinite(data)
+        count, word = int((~finite)[:, finite.any(axis=0)].any(axis=1).sum()), "incomplete"
+    return f"{count} of {len(data)} {word}" if count else ""
+
+
+def _words(label: str, x: np.ndarray, averages: Sequence[np.ndarray], runs: int) -> str:
+    start = f"{label}: " if label else ""
+    if not len(x):
+        return f"{start}no finite value in {runs} runs"
+    ends = dict.fromkeys((0, len(x) - 1))
+    shown = [f"{interval_words(*(part[k] for part in averages))} at {texts([x[k]])[0]}" for k in ends]
+    return f"{start}{' to '.join(shown)}, {runs} runs"
 
 
 def sweep_bands(
@@ -127,17 +168,20 @@ def sweep_bands(
     average: Average = "mean",
     confidence: float = 0.95,
     log: bool = False,
+    diverged=None,
     **line,
 ) -> Axes:
     """One band per value of a swept dimension.
 
     Args:
         samples: DataArray with the dimensions `over`, `x` and, where given, `hue`.
-        x, hue: dimension along the axis; dimension that gives one line per value (its values name the lines).
+        x, hue: dimension along the axis (`step`, or a swept value); dimension that gives one line per value (its values
+            name the lines), 40 at most.
         over: dimension that is averaged.
+        diverged: the sweep's mask, whose runs are counted in the legend; NaN alone means that a value is missing.
 
     Example:
-        `sweep_bands(ax, result.test_error, x="step", hue="rho")`
+        `sweep_bands(ax, result.test_error, x="step", hue="rho", diverged=result.diverged)`
     """
     if not is_labelled(samples):
         raise ValueError("sweep_bands needs an xarray.DataArray with named dimensions; for plain arrays use band")
@@ -147,13 +191,27 @@ def sweep_bands(
             f"samples has dimensions {sorted(map(str, samples.dims))}, needs {sorted(wanted)}: select first"
         )
     draw = partial(band, ax, None, average=average, confidence=confidence, log=log)
+    marks = None if diverged is None else diverged.any([dim for dim in diverged.dims if dim not in (over, hue)])
     if hue is None:
-        return draw(samples.transpose(over, x), **line)
+        return draw(samples.transpose(over, x), diverged=marks, **line)
     values, title = coordinate(samples, hue)
-    marks = ["-", "--", "-.", ":"]
-    for index, value in enumerate(values):
-        name = f"{value:g}" if isinstance(value, (int, float, np.number)) else str(value)
-        style: dict[str, Any] = {"linestyle": marks[index % len(marks)], **line}
-        draw(samples.isel({hue: index}).transpose(over, x), name, **style)
+    styles = line_styles(len(values), title)
+    for index, (name, style) in enumerate(zip(texts(values), styles, strict=True)):
+        of_value = marks.isel({hue: index}) if marks is not None and hue in marks.dims else marks
+        draw(samples.isel({hue: index}).transpose(over, x), name, diverged=of_value, **{**style, **line})
     ax.legend(title=title)
     return ax
+
+
+def line_styles(count: int, name: str) -> list[dict[str, Any]]:
+    """Colour and dash of each of `count` lines, all different.
+
+    Raises:
+        ValueError: more than 40 lines, which no reader tells apart.
+    """
+    if count > len(PALETTE) * len(DASHES):
+        raise ValueError(f"{name} has {count} values, and {len(PALETTE) * len(DASHES)} lines can be told apart: select")
+    return [
+        {"color": PALETTE[k % len(PALETTE)], "linestyle": DASHES[(k + k // (2 * len(PALETTE))) % len(DASHES)]}
+        for k in range(count)
+    ]

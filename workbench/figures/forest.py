@@ -5,10 +5,11 @@ from collections.abc import Iterable, Mapping
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from workbench.claims.position import TICKS, claimed, compressed, measured, position
-from workbench.claims.recording import record
+from workbench.claims.position import TICKS, compressed, position
 from workbench.figures.style import GUIDE, SHADE, VERDICTS, legend_below
 from workbench.figures.values import set_labels
+from workbench.figures.verdict_rows import beside, rows, sentence
+from workbench.figures.words import describe
 
 
 def forest(ax: Axes, claims: Iterable | Mapping, *, values: bool = True) -> Axes:
@@ -22,45 +23,28 @@ def forest(ax: Axes, claims: Iterable | Mapping, *, values: bool = True) -> Axes
         claims: verdicts (a list, or `card.verdicts`), or entries of a claims.json, or its whole content.
         values: write estimate, interval and what is claimed beside each row.
     """
-    rows = _rows(claims)
-    if not rows:
+    shown = rows(claims)
+    if not shown:
         raise ValueError("claims is empty: give at least one verdict or entry of claims.json")
     ax.axvspan(0, 1.04, color=SHADE, alpha=0.10, linewidth=0)
     ax.axvline(0, color=GUIDE, linewidth=1.2)
-    for height, (_, condition) in enumerate(rows):
+    for height, (_, condition) in enumerate(shown):
         _interval(ax, height, condition)
-    ax.set_yticks(range(len(rows)), [name for name, _ in rows])
+    ax.set_yticks(range(len(shown)), [name for name, _ in shown])
     ax.tick_params(axis="y", length=0)
-    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.set_ylim(len(shown) - 0.4, -0.6)
     ax.set_xlim(-1.04, 1.04)
     ax.set_xticks([compressed(share) for share, _ in TICKS], [words for _, words in TICKS], fontsize=9)
     ax.grid(False, axis="y")
     if values:
         other = ax.secondary_yaxis("right")
-        other.set_yticks(range(len(rows)), [_beside(condition) for _, condition in rows], fontsize=9)
+        other.set_yticks(range(len(shown)), [beside(condition) for _, condition in shown], fontsize=9)
         other.tick_params(length=0)
         other.spines["right"].set_visible(False)
-    _legend(ax, {_verdict(condition) for _, condition in rows})
+    _legend(ax, {_verdict(condition) for _, condition in shown})
     set_labels(ax, "distance past the threshold (right: as claimed)")
+    describe(ax, "; ".join(sentence(*row) for row in shown))
     return ax
-
-
-def _beside(condition: Mapping) -> str:
-    return f"{measured(condition) or 'not measured'}, claimed {claimed(condition)}"
-
-
-def _rows(claims) -> list[tuple[str, Mapping]]:
-    if isinstance(claims, Mapping):
-        claims = claims["claims"] if "claims" in claims else [claims] if "id" in claims else list(claims.values())
-    rows: list[tuple[str, Mapping]] = []
-    for claim in claims:
-        claim = claim if isinstance(claim, Mapping) else record(claim)
-        conditions = claim.get("conditions") or [{}]
-        for condition in conditions:
-            several = len(conditions) > 1 and condition.get("name") not in (None, "value")
-            name = f"{claim.get('id', '?')}: {condition.get('name')}" if several else str(claim.get("id", "?"))
-            rows.append((name, {"verdict": claim.get("verdict", "not run"), **condition}))
-    return rows
 
 
 def _verdict(condition: Mapping) -> str:

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 
 from workbench.figures.style import PALETTE, SHADE, VERDICTS
 from workbench.figures.values import Values, numbers, set_labels
+from workbench.figures.words import describe
 
 Intervals = Sequence[tuple[float, float]]
 
@@ -34,7 +35,7 @@ def spectrum_strip(
     """
     if len(spectra) != len(labels):
         raise ValueError(f"{len(spectra)} spectra but {len(labels)} labels: give one label per spectrum")
-    rows = [numbers(values).ravel() for values in spectra]
+    rows = [numbers(values, f"the spectrum {label!r}").ravel() for values, label in zip(spectra, labels, strict=True)]
     rows = [row[np.isfinite(row)] for row in rows]
     bands = _per_strip(band, len(rows))
     ends = np.concatenate([*rows, [end for one in bands for pair in one for end in pair if np.isfinite(end)]])
@@ -69,6 +70,9 @@ def spectrum_strip(
                 zorder=4,
             )
         names.append(f"{label}\n({int(outside.sum())} outside)" if outside.any() else label)
+        told = f"{label}: {row.size} eigenvalues"
+        told += f" from {row.min():.3g} to {row.max():.3g}" if row.size else ""
+        describe(ax, f"{told}, {int(outside.sum())} outside the pass band" if passed else told)
     ax.set_yticks(range(len(rows)), names)
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.tick_params(axis="y", length=0)

@@ -1,13 +1,14 @@
-"""Figures out of executed notebooks, with captions from the headings above them."""
+"""Figures out of executed notebooks, with their own captions or those of the headings above them."""
 
 from __future__ import annotations
 
 import base64
 import json
 import re
-import unicodedata
 from pathlib import Path
 from typing import NamedTuple
+
+from workbench.claims.plain_text import plain_text
 
 KINDS = {"image/png": "image/png", "image/jpeg": "image/jpeg", "image/svg+xml": "image/svg+xml"}
 
@@ -34,13 +35,15 @@ def figures(notebook: Path) -> list[Figure]:
             lines = re.findall(
                 r"^#{1,6}\s+(.+?)\s*#*\s*$", re.sub(r"```.*?```", "", source, flags=re.DOTALL), re.MULTILINE
             )
-            heading, count = (plain(lines[-1]), 0) if lines else (heading, count)
+            heading, count = (plain_text(lines[-1]), 0) if lines else (heading, count)
         for output in cell.get("outputs", []):
             uri = _picture(output.get("data") or {})
             if uri:
                 count += 1
                 caption = heading if count == 1 or not heading else f"{heading} ({count})"
-                found.append(Figure(uri, caption or f"Figure {len(found) + 1}", _alt(caption, output)))
+                own, alt = (_told(output, key) for key in ("caption", "alt"))
+                caption = own or caption or f"Figure {len(found) + 1}"
+                found.append(Figure(uri, caption, alt or f"Plot under the heading “{caption}”"))
     return found
 
 
@@ -57,27 +60,8 @@ def _picture(data: dict) -> str:
     return ""
 
 
-def _alt(caption: str, output: dict) -> str:
-    words = (output.get("metadata") or {}).get("alt")
-    return str(words) if words else f"Plot under the heading “{caption}”" if caption else "Plot"
-
-
-def plain(markdown: str) -> str:
-    """A heading without its markup; TeX's Greek letters as characters, its other commands as their names.
-
-    >>> plain(r"**Test loss** against $\\rho$ ([Fig. 2](x))")
-    'Test loss against ρ (Fig. 2)'
-    """
-    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", markdown)
-    text = re.sub(r"\\([A-Za-z]+)", _letter, text)
-    text = re.sub(r"[*`${}]", "", text)
-    return " ".join(re.sub(r"(?<!\w)_|_(?!\w)", "", text).split())
-
-
-def _letter(match: re.Match) -> str:
-    name = {"lambda": "lamda", "varepsilon": "epsilon"}.get(match[1].lower(), match[1].lower())
-    case = "CAPITAL" if match[1][0].isupper() else "SMALL"
-    try:
-        return unicodedata.lookup(f"GREEK {case} LETTER {name.upper()}")
-    except KeyError:
-        return match[1]
+def _told(output: dict, key: str) -> str:
+    """What `workbench.figures.show` left in the picture's metadata."""
+    metadata = output.get("metadata") or {}
+    own = [metadata, *(part for kind in KINDS if isinstance(part := metadata.get(kind), dict))]
+    return next((str(part[key]) for part in own if part.get(key)), "")
