@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from workbench import claims, curvature, data, draws, explorers, figures, optimizers, problems
     from workbench.batch.results.store import open_runs
     from workbench.claims import card, cards
-    from workbench.dynamics import Labelled, Run, run, sweep
+    from workbench.dynamics import Labelled, Run, run, sweep, times
 
 __version__ = "0.2.0"
 
@@ -26,6 +26,7 @@ _NAMES = {
     "open_runs": "workbench.batch.results.store",
     "run": "workbench.dynamics",
     "sweep": "workbench.dynamics",
+    "times": "workbench.dynamics",
 }
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "problems",
     "run",
     "sweep",
+    "times",
 ]
 
 
