@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import workbench as wb
-from workbench.optimizers import EMA, LAWA, SegmentMean, UniformMean, recompute_batch_norm
+from workbench.optimizers import EMA, LAWA, SegmentMean, UniformMean
 
 N = 23
 ITERATES = torch.linspace(-1, 2, N * 3, dtype=torch.float64).reshape(N, 3).sin()
@@ -84,6 +84,45 @@ def test_one_copy_of_the_parameters_and_no_tape(average):
     assert not any(leaf.requires_grad for leaf in held)
 
 
+AVERAGES = [EMA(0.999), UniformMean(), SegmentMean(5000), LAWA(3000, 1)]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("average", AVERAGES)
+def test_averages_of_half_precision_weights_are_those_of_the_same_numbers(average, dtype):
+    iterates = (1 + torch.arange(1500).sin() / 3).to(dtype)[:, None]
+    start = torch.ones(1, dtype=dtype)
+
+    def end(iterates, start):
+        state = average.init(start)
+        for iterate in iterates.unbind():
+            state = average.update(iterate, state)
+        return average.value(state)
+
+    torch.testing.assert_close(end(iterates, start).double(), end(iterates.double(), start.double()), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("average", [EMA(0.5), UniformMean(1, 2), SegmentMean(2), LAWA(2, 2), wb.optimizers.SWAD(1, 1)])
+def test_a_state_dict_is_averaged_whole_its_counters_by_the_latest(average):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)).bfloat16()
+    network.register_buffer("mask", torch.tensor([True, False]))
+    state = average.init(network.state_dict())
+    for _ in range(4):
+        network(torch.randn(8, 4).bfloat16())
+        state = average.update(network.state_dict(), state)
+    if isinstance(average, wb.optimizers.SWAD):
+        state = average.observe(1.0, state)
+        with pytest.warns(UserWarning, match="never left its valley"):
+            value = average.value(state)
+    else:
+        value = average.value(state)
+    assert value["1.num_batches_tracked"].dtype == torch.int64 and value["mask"].tolist() == [True, False]
+    assert 2 <= int(value["1.num_batches_tracked"]) <= 4
+    network.load_state_dict(value)
+    assert network[1].running_mean.dtype == torch.bfloat16
+
+
 def test_runs_carry_averages_without_changing_the_iterates():
     problem = wb.problems.quadratic(torch.tensor([1.0, 3.0], dtype=torch.float64))
     rule = wb.optimizers.heavy_ball(0.2, 0.5)
@@ -133,25 +172,6 @@ def test_an_unknown_average_is_named():
 def test_values_out_of_range_are_refused(make, message, unchecked_shapes):
     with pytest.raises(ValueError, match=message):
         make()
-
-
-def test_batch_norm_statistics_are_those_of_the_data():
-    torch.manual_seed(0)
-    network = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Dropout(0.5), nn.Linear(3, 2), nn.BatchNorm1d(2))
-    network.train()
-    batches = [torch.randn(8, 4) + shift for shift in (0.0, 1.0, 4.0)]
-    recompute_batch_norm(network, batches)
-    hidden = [network[0](batch) for batch in batches]
-    torch.testing.assert_close(network[1].running_mean, torch.stack([h.mean(0) for h in hidden]).mean(0))
-    torch.testing.assert_close(network[1].running_var, torch.stack([h.var(0) for h in hidden]).mean(0))
-    assert network.training and network[1].momentum == 0.1
-
-
-def test_batch_norm_without_statistics_needs_no_data():
-    network = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3, track_running_stats=False))
-    recompute_batch_norm(network, [])
-    with pytest.raises(ValueError, match="batches is empty"):
-        recompute_batch_norm(nn.BatchNorm1d(3), [])
 
 
 def test_adam_is_torchs_adam():

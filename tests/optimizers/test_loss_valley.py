@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -17,7 +18,9 @@ CURVES = {
     "never closes": [5, 4, 3, 2, 1.5, 1.2, 1, 1.05, 1.1, 1.1, 1.2, 1.2, 1.25, 1.2, 1.1],
     "never converges": [5, 4, 3, 2, 1, 0.9, 0.8, 0.7, 0.6],
 }
-losses = st.lists(st.sampled_from([0.8, 0.9, 1.0, 1.1, 1.2, 1.5, 2.0, 3.0]), min_size=6, max_size=40)
+BROKEN = [math.nan, math.inf]
+losses = st.lists(st.sampled_from([0.8, 0.9, 1.0, 1.1, 1.2, 1.5, 2.0, 3.0] + BROKEN), min_size=6, max_size=40)
+pytestmark = pytest.mark.filterwarnings("ignore:the validation loss")
 rules = st.tuples(st.integers(1, 6), st.integers(1, 8), st.sampled_from([1.05, 1.2, 1.5]))
 
 
@@ -31,9 +34,9 @@ def by_the_book(curve, n_s, n_e, r):
     for i in range(len(curve)):
         if threshold is None:
             recent = curve[i - n_s + 1 : i + 1]
-            if i >= n_s - 1 and recent[0] == min(recent):
+            if i >= n_s - 1 and all(map(math.isfinite, recent)) and recent[0] == min(recent):
                 start, threshold = i - n_s + 1, r / n_s * sum(recent)
-        elif i >= n_e - 1 and min(curve[i - n_e + 1 : i + 1]) > threshold:
+        elif i >= n_e - 1 and not any(loss <= threshold for loss in curve[i - n_e + 1 : i + 1]):
             return start, i - n_e
     return (start, len(curve) - 1) if start is not None else (len(curve) - 1, len(curve) - 1)
 
@@ -47,7 +50,7 @@ def released_queue(curve, n_s, n_e, r):
         queue = [*queue, i][-n_e:]
         if threshold is None:
             recent = list(range(i - n_s + 1, i + 1))
-            if i < n_s - 1 or curve[recent[0]] > min(curve[j] for j in recent):
+            if i < n_s - 1 or not all(math.isfinite(curve[j]) and curve[recent[0]] <= curve[j] for j in recent):
                 continue
             start, threshold = recent[0], r * sum(curve[j] for j in recent) / n_s
             if n_e < n_s:
@@ -55,17 +58,17 @@ def released_queue(curve, n_s, n_e, r):
                     counts[j] += 1
             elif n_e > n_s:
                 early = queue[: n_e - n_s + 1]
-                above = [k for k, j in enumerate(early) if curve[j] > threshold]
+                above = [k for k, j in enumerate(early) if not curve[j] <= threshold]
                 for j in early[(above[-1] + 1 if above else 0) + 1 :]:
                     counts[j] += 1
         elif queue[0] >= start:
-            if min(curve[j] for j in queue) > threshold:
+            if not any(curve[j] <= threshold for j in queue):
                 dead = True
             else:
                 counts[queue[0]] += 1
     if threshold is None:
         return [0.0] * (len(curve) - 1) + [1.0]
-    while not dead and len(queue) > 1 and min(curve[j] for j in queue[1:]) <= threshold:
+    while not dead and len(queue) > 1 and any(curve[j] <= threshold for j in queue[1:]):
         queue = queue[1:]
         counts[queue[0]] += 1
     if not sum(counts):
@@ -145,6 +148,30 @@ def test_vmapped_curves_are_the_single_ones():
 def test_losses_that_are_not_numbers_never_converge():
     found = loss_valley(torch.full((12,), math.nan), 3, 6, 1.3)
     assert not found.converged and found.weights[-1] == 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_window_that_never_closes_is_said():
+    closed = loss_valley(CURVES["A"])
+    assert closed.converged and closed.closed
+    for name, words in (("never closes", "never left its valley"), ("never converges", "has not converged")):
+        with pytest.warns(UserWarning, match=words):
+            found = loss_valley(CURVES[name])
+        assert not found.closed and bool(found.converged) == (name == "never closes")
+        with pytest.warns(UserWarning, match=words):
+            on_the_way(CURVES[name], (3, 6, 1.3))
+
+
+def test_losses_may_be_a_list_an_array_or_whole_numbers():
+    expected = loss_valley(tensor(CURVES["A"])).weights
+    for curve in (CURVES["A"], tuple(CURVES["A"]), np.array(CURVES["A"])):
+        assert torch.equal(loss_valley(curve).weights, expected)
+    whole = [3, 1, 2, 2, 4, 4, 4]
+    for curve in (whole, torch.tensor(whole), np.array(whole)):
+        assert torch.equal(loss_valley(curve, 3, 2).weights, loss_valley(tensor(whole), 3, 2).weights)
+    for curve in ("losses", [[1.0, 2.0], [3.0, 4.0]], 3.0, []):
+        with pytest.raises(ValueError, match="losses"):
+            loss_valley(curve)
 
 
 @pytest.mark.parametrize(("n_converge", "copies"), [(1, 3), (2, 3), (3, 3), (5, 5)])

@@ -7,9 +7,9 @@ from workbench.optimizers.averaging.accumulators import (
     AveragedRule,
     SegmentMean,
     UniformMean,
-    recompute_batch_norm,
 )
-from workbench.optimizers.averaging.loss_valley import SWAD, LossValley, loss_valley
+from workbench.optimizers.averaging.loss_valley import LossValley, loss_valley
+from workbench.optimizers.averaging.swad import SWAD
 from workbench.optimizers.inner_maximisation import (
     BestOf,
     FullMaximisation,
@@ -46,6 +46,7 @@ from workbench.optimizers.sharpness_aware import (
     usam,
 )
 from workbench.optimizers.torch.adapter import as_torch
+from workbench.optimizers.torch.batch_norm import recompute_batch_norm
 
 __all__ = [
     "EMA",

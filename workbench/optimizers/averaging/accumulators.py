@@ -4,6 +4,11 @@ An accumulator is three pure functions, `init(parameters) -> state`, `update(par
 step, `value(state) -> parameters`. They run in any training loop, under `torch.func.vmap`, and inside `wb.run(...,
 average={"ema": EMA(0.99)})`.
 
+Sums are kept in float32 at least, whatever the parameters' type, and the averages come in that type: a mean of bfloat16
+weights in bfloat16 would stop moving once its steps are smaller than its last digit. `module.load_state_dict` turns them
+back. Entries of a state dict that are whole numbers or truth values (`num_batches_tracked`) have no mean: the latest one
+taken in is kept.
+
 Memory: EMA, UniformMean and SegmentMean hold one copy of the parameters, LAWA its k checkpoints, `SWAD` one copy where the
 parameters lie and max(n_converge - 1, 2) in main memory; their docstrings say why.
 
@@ -18,13 +23,12 @@ tensor([3.])
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from workbench.optimizers.rule import Oracle, UpdateRule, refuse_outside
 from workbench.parameters import Parameters, leaves, tree_map
@@ -64,10 +68,10 @@ class EMA:
         refuse_outside("decay", self.decay, lower=0.0, upper=1.0, open_upper=True)
 
     def init(self, parameters: Parameters) -> AverageState:
-        return AverageState(_zero(parameters), _detached(parameters))
+        return AverageState(_zero(parameters), accumulator(parameters))
 
     def update(self, parameters: Parameters, state: AverageState) -> AverageState:
-        return AverageState(state.count + 1, _towards(state.kept, parameters, 1.0 - self.decay))
+        return AverageState(state.count + 1, towards(state.kept, parameters, 1.0 - self.decay))
 
     def value(self, state: AverageState) -> Parameters:
         return state.kept
@@ -88,14 +92,14 @@ class UniformMean:
         _require_count("every", self.every, 1)
 
     def init(self, parameters: Parameters) -> AverageState:
-        return AverageState(_zero(parameters), _detached(parameters))
+        return AverageState(_zero(parameters), accumulator(parameters))
 
     def update(self, parameters: Parameters, state: AverageState) -> AverageState:
         count = state.count + 1
         past = count - 1 - self.start
         taken = (past % self.every == 0) | (past < 0)
         number = 1 + torch.clamp(past, min=0) // self.every
-        return AverageState(count, _towards(state.kept, parameters, torch.where(taken, 1.0 / number.double(), 0.0)))
+        return AverageState(count, towards(state.kept, parameters, torch.where(taken, 1.0 / number.double(), 0.0)))
 
     def value(self, state: AverageState) -> Parameters:
         return state.kept
@@ -118,12 +122,12 @@ class SegmentMean:
             _require_count("first", self.first, 1)
 
     def init(self, parameters: Parameters) -> AverageState:
-        return AverageState(_zero(parameters), _detached(parameters))
+        return AverageState(_zero(parameters), accumulator(parameters))
 
     def update(self, parameters: Parameters, state: AverageState) -> AverageState:
         count, first = state.count + 1, self.every if self.first is None else self.first
         number = torch.where(count <= first, count, (count - first - 1) % self.every + 1)
-        return AverageState(count, _towards(state.kept, parameters, 1.0 / number.double()))
+        return AverageState(count, towards(state.kept, parameters, 1.0 / number.double()))
 
     def value(self, state: AverageState) -> Parameters:
         return state.kept
@@ -169,9 +173,17 @@ class LAWA:
         number = torch.clamp(self._taken(state.count), min=1, max=self.k)
         held = torch.arange(self.k, device=state.count.device) < number
 
+        latest = (
+            torch.arange(self.k, device=state.count.device) == torch.clamp(self._taken(state.count) - 1, min=0) % self.k
+        )
+
         def mean(kept: Tensor) -> Tensor:
-            shown = torch.where(held.reshape(-1, *(1 for _ in kept.shape[1:])), kept, 0.0)
-            return shown.sum(0) / number.to(kept.dtype)
+            def only(chosen: Tensor) -> Tensor:
+                return torch.where(chosen.reshape(-1, *(1 for _ in kept.shape[1:])), kept, torch.zeros_like(kept))
+
+            if not has_mean(kept):
+                return only(latest).sum(0).to(kept.dtype)
+            return only(held).sum(0, dtype=wide(kept.dtype)) / number
 
         return tree_map(mean, state.kept)
 
@@ -230,55 +242,37 @@ class AveragedRule:
         return {name: average.value(state.averages[name]) for name, average in self.averages.items()}
 
 
-@torch.no_grad()
-def recompute_batch_norm(module: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Set the running statistics of every batch normalisation to their means over `batches` of inputs, in place.
-
-    Averaged weights have activations of their own: statistics kept from training belong to other weights. A module
-    without running statistics is left as it is, without a forward pass.
-    Raises ValueError when there are statistics to compute and no batch.
-    """
-    layers = [
-        layer
-        for layer in module.modules()
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.running_mean is not None
-    ]
-    if not layers:
-        return
-    modes = {part: part.training for part in module.modules()}
-    momenta = {layer: layer.momentum for layer in layers}
-    # Only the normalisation in training mode: dropout, say, would change what it sees.
-    module.eval()
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None  # a plain mean over the batches
-        layer.train()
-    seen = 0
-    try:
-        for seen, inputs in enumerate(batches, start=1):  # noqa: B007
-            module(inputs)
-    finally:
-        for layer, momentum in momenta.items():
-            layer.momentum = momentum
-        for part, training in modes.items():
-            part.training = training
-    if not seen:
-        raise ValueError("batches is empty: give inputs from which the normalisation can take its statistics")
-
-
 def _zero(parameters: Parameters) -> Tensor:
     return torch.zeros((), dtype=torch.int64, device=leaves(parameters)[0].device)
 
 
-def _detached(parameters: Parameters) -> Parameters:
-    return tree_map(lambda leaf: leaf.detach().clone(), parameters)
+def has_mean(leaf: Tensor) -> bool:
+    """Whether means of such entries are of the same kind: not so for counters and masks."""
+    return leaf.is_floating_point() or leaf.is_complex()
 
 
-def _towards(mean: Parameters, parameters: Parameters, weight: float | Tensor) -> Parameters:
-    """`mean + weight (parameters - mean)`; exactly `parameters` for weight 1."""
-    if not isinstance(weight, Tensor):
-        return tree_map(lambda m, x: torch.lerp(m, x.detach(), weight), mean, parameters)
-    return tree_map(lambda m, x: torch.lerp(m, x.detach(), weight.to(m.dtype)), mean, parameters)
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """The type in which such entries are summed."""
+    return {torch.float16: torch.float32, torch.bfloat16: torch.float32, torch.complex32: torch.complex64}.get(
+        dtype, dtype
+    )
+
+
+def accumulator(parameters: Parameters) -> Parameters:
+    """A copy of the parameters in the types in which they are summed."""
+    return tree_map(lambda leaf: leaf.detach().to(wide(leaf.dtype), copy=True), parameters)
+
+
+def towards(mean: Parameters, parameters: Parameters, weight: float | Tensor) -> Parameters:
+    """`mean + weight (parameters - mean)`, exactly `parameters` for weight 1; counters are the latest of weight > 0."""
+
+    def one(m: Tensor, x: Tensor) -> Tensor:
+        x = x.detach().to(m.dtype)
+        if not has_mean(m):
+            return torch.where(torch.as_tensor(weight, device=m.device) > 0, x, m)
+        return torch.lerp(m, x, weight.to(m.dtype) if isinstance(weight, Tensor) else weight)
+
+    return tree_map(one, mean, parameters)
 
 
 def _require_count(name: str, value: object, low: int) -> None:
