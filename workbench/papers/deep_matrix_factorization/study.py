@@ -1,0 +1,303 @@
+"""The measurements behind the claims, as labelled arrays."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from workbench import curvature, draws
+from workbench.papers.deep_matrix_factorization import escape as runs
+from workbench.papers.deep_matrix_factorization.minimisers import flat_minimiser, random_minimiser
+from workbench.papers.deep_matrix_factorization.sharpness import (
+    depth_two_excess,
+    exact_sharpness,
+    flattest_sharpness,
+    rounding,
+    sharpness_matrix,
+    step_size_ceiling,
+    upper_bound,
+)
+from workbench.problems.factorised.deep_linear import deep_linear
+
+LARGEST_HESSIAN = 2000
+"""Parameters up to which the whole Hessian is formed for comparison."""
+
+
+def exactness(
+    depths: Sequence[int],
+    shapes: Sequence[Sequence[int]],
+    n_minimisers: int,
+    *,
+    spread: float = 0.3,
+    null_scale: float = 0.5,
+    residual: float = 0.0,
+    seed0: int = 0,
+) -> xr.Dataset:
+    """Formula against the whole autodiff Hessian: an entry per depth, shape (d_0, d_L, width) and minimiser (the last is flat).
+
+    `residual` is a control: the same points with the target (1 + residual) M, where they are no minimisers.
+
+    Returns:
+        hessian and formula (lambda_max both ways), lower and upper bounds, tau (`rounding`), spectrum_error and rest (largest
+        distance of a Hessian eigenvalue from 2 eig(K), and of the others from 0), with coordinates depth, shape, flat.
+
+    Raises:
+        ValueError: for a network of more than 2000 parameters.
+    """
+    rows, places = [], []
+    for depth in depths:
+        for shape in shapes:
+            d0, d1, width = shape
+            size = width * (d0 + d1) + width * width * (depth - 2)
+            if size > LARGEST_HESSIAN:
+                raise ValueError(
+                    f"shapes: {list(shape)} at depth {depth} has {size} parameters; the whole Hessian is formed up to "
+                    f"{LARGEST_HESSIAN}; take a smaller width"
+                )
+            for number in range(n_minimisers):
+                seed = seed0 + number
+                target = draws.normal(seed, (d1, d0), stream=f"target {depth} {d0} {d1} {width}")
+                widths, flat = [width] * (depth - 1), number == n_minimisers - 1
+                layers = (
+                    flat_minimiser(target, widths, seed=seed)
+                    if flat
+                    else random_minimiser(
+                        target, widths, number % depth, spread=spread, null_scale=null_scale, seed=seed
+                    )
+                )
+                rows.append(_compared(layers, (1 + residual) * target))
+                places.append((depth, "x".join(str(one) for one in shape), flat, seed))
+    names = ("hessian", "formula", "lower", "upper", "tau", "spectrum_error", "rest")
+    result = xr.Dataset({name: ("case", np.array([row[name] for row in rows])) for name in names})
+    depth, shape, flat, seed = zip(*places, strict=True)
+    return result.assign_coords(
+        depth=("case", list(depth)), shape=("case", list(shape)), flat=("case", list(flat)), seed=("case", list(seed))
+    )
+
+
+def _compared(layers: list[Tensor], target: Tensor) -> dict[str, float]:
+    depth = len(layers)
+    problem = deep_linear(target, [layer.shape[0] for layer in layers[:-1]])
+    point = {f"W{i + 1}": layer for i, layer in enumerate(layers)}
+    whole = curvature.spectrum(problem.loss, point).sort(descending=True).values
+    own = 2 * torch.linalg.eigvalsh(sharpness_matrix(layers)).flip(0)
+    kept = min(len(own), len(whole))
+    return {
+        "hessian": float(whole[0]),
+        "formula": float(own[0]),
+        "lower": float(flattest_sharpness(target, depth)),
+        "upper": float(upper_bound(layers)),
+        "tau": float(rounding(layers)),
+        "spectrum_error": float((whole[:kept] - own[:kept]).abs().max()),
+        "rest": max(
+            float(whole[kept:].abs().max()) if len(whole) > kept else 0.0,
+            float(own[kept:].abs().max()) if len(own) > kept else 0.0,
+        ),
+    }
+
+
+def depth_two(
+    n: int, *, spread: float = 0.3, null_scale: float = 0.5, norm: str = "spectral", seed0: int = 0
+) -> xr.Dataset:
+    """excess = lambda_max - 4 m and the law 2 (a - b)^2 + 4 (ab - m) at n minimisers 3 x 5 x 3; with its two terms."""
+    rows = []
+    for seed in range(seed0, seed0 + n):
+        target = draws.normal(seed, (3, 3), stream="target")
+        layers = random_minimiser(target, [5], seed % 2, spread=spread, null_scale=null_scale, seed=seed)
+        kind: float | str = 2 if norm == "spectral" else "fro"
+        a, b, m = (float(torch.linalg.matrix_norm(one, kind)) for one in (layers[0], layers[1], target))
+        value, law = float(exact_sharpness(layers)[0]), float(depth_two_excess(layers, target, norm))
+        rows.append((value - 4 * m, law, 2 * (a - b) ** 2, 4 * (a * b - m), float(rounding(layers))))
+    names = ("excess", "law", "imbalance", "misalignment", "tau")
+    columns = np.array(rows).T
+    return xr.Dataset(
+        {name: ("seed", column) for name, column in zip(names, columns, strict=True)},
+        coords={"seed": range(seed0, seed0 + n)},
+    )
+
+
+def flat_points(
+    depths: Sequence[int], n: int, *, split: str = "random", top_split: float = 0.0, seed0: int = 0
+) -> xr.Dataset:
+    """Flat minimisers 3 x 3, width 5: distance from the flattest in tau, smallest gap between two layers' Frobenius norms."""
+    excess, gap = np.zeros((n, len(depths))), np.zeros((n, len(depths)))
+    for i, j in np.ndindex(n, len(depths)):
+        seed, depth = seed0 + i, depths[j]
+        target = draws.normal(seed, (3, 3), stream="target")
+        layers = flat_minimiser(target, [5] * (depth - 1), seed=seed, split=split, top_split=top_split)
+        excess[i, j] = float((exact_sharpness(layers)[0] - flattest_sharpness(target, depth)).abs() / rounding(layers))
+        norms = sorted(float(layer.norm()) for layer in layers)
+        gap[i, j] = min(b - a for a, b in itertools.pairwise(norms)) / norms[-1]
+    dims = ("seed", "depth")
+    return xr.Dataset(
+        {"excess": (dims, excess), "gap": (dims, gap)}, coords={"seed": range(seed0, seed0 + n), "depth": list(depths)}
+    )
+
+
+def with_data(n: int, *, whiten: bool = False, seed0: int = 0) -> xr.DataArray:
+    """|autodiff Hessian - formula with Sigma| in units of tau |Sigma|, for data X = diag(2, 1, .5, .3) N(0, 1), n = 20 samples.
+
+    `whiten` is a control: the formula without Sigma.
+    """
+    depths = (2, 3, 4)
+    scales = torch.tensor([2.0, 1.0, 0.5, 0.3], dtype=torch.float64)[:, None]
+    errors = np.zeros((n, len(depths)))
+    for i, j in np.ndindex(n, len(depths)):
+        seed, depth = seed0 + i, depths[j]
+        inputs = scales * draws.normal(seed, (4, 20), stream="inputs")
+        covariance = inputs @ inputs.mT / 20
+        target = draws.normal(seed, (3, 4), stream="target")
+        layers = random_minimiser(target, [5] * (depth - 1), i % depth, seed=seed)
+        names = [f"W{k + 1}" for k in range(depth)]
+
+        def loss(parameters: dict[str, Tensor], names=names, inputs=inputs, target=target) -> Tensor:
+            outputs = inputs
+            for name in names:
+                outputs = parameters[name] @ outputs
+            return (target @ inputs - outputs).square().sum() / 20
+
+        whole = curvature.spectrum(loss, dict(zip(names, layers, strict=True))).max()
+        own = exact_sharpness(layers, None if whiten else covariance)[0]
+        unit = rounding(layers) * torch.linalg.matrix_norm(covariance, 2)
+        errors[i, j] = float((whole - own).abs() / unit)
+    return xr.DataArray(errors, dims=("seed", "depth"), coords={"seed": range(seed0, seed0 + n), "depth": list(depths)})
+
+
+def escapes(
+    depths: Sequence[int],
+    c: Sequence[float],
+    eps: Sequence[float],
+    n: int,
+    steps: int,
+    *,
+    spread: float = 0.2,
+    null_scale: float = 0.3,
+    every: int = 10,
+    seed0: int = 0,
+) -> xr.Dataset:
+    """Gradient descent from theta* + eps u, u a random unit direction, with step size 2c/lambda_max; |M| = 1, d = 3, width 4.
+
+    Returns:
+        start, furthest and final distance to theta*; stability = lambda_max eta/2 at the end; converged, escaped, with dimensions
+        (seed, depth, c, eps); path(seed, depth, c, eps, step) the distance at every `every` steps.
+    """
+    shape = (n, len(depths), len(c), len(eps))
+    names = ("start", "furthest", "final", "stability", "converged", "escaped")
+    found = {name: np.full(shape, np.nan) for name in names}
+    kept = range(0, steps + 1, every)
+    path = np.full((*shape, len(kept)), np.nan)
+    seeds = range(seed0, seed0 + n)
+    for j, depth in enumerate(depths):
+        centre, target = _minimisers(seeds, depth, spread, null_scale)
+        sharpness = exact_sharpness(centre)[0]
+        grid = [(a, b) for a in range(len(c)) for b in range(len(eps))]
+        step_size = torch.cat([2 * c[a] / sharpness for a, _ in grid])
+        starts = [runs.displaced(centre, eps[b], seeds)[0] for _, b in grid]
+        start = [torch.cat(layer) for layer in zip(*starts, strict=True)]
+        centres = [layer.repeat(len(grid), 1, 1) for layer in centre]
+        done = runs.descend(start, target.repeat(len(grid), 1, 1), step_size, steps, centre=centres)
+        values = {
+            "start": done.distance[0],
+            "furthest": done.distance.nan_to_num(math.inf).amax(0),
+            "final": done.distance[-1],
+            "stability": done.stability(step_size),
+            "converged": done.converged,
+            "escaped": done.escaped,
+        }
+        for place, (a, b) in enumerate(grid):
+            cut = slice(place * n, (place + 1) * n)
+            for name, value in values.items():
+                found[name][:, j, a, b] = value[cut].double().numpy()
+            path[:, j, a, b] = done.distance[::every, cut].mT.numpy()
+    dims = ("seed", "depth", "c", "eps")
+    result = xr.Dataset({name: (dims, values) for name, values in found.items()})
+    result["path"] = ((*dims, "step"), path, {"long_name": "distance to the minimiser"})
+    result = result.assign_coords(seed=list(seeds), depth=list(depths), c=list(c), eps=list(eps), step=list(kept))
+    for name in ("converged", "escaped"):
+        result[name] = result[name].astype(bool)
+    return result
+
+
+def growth(
+    depths: Sequence[int],
+    c: Sequence[float],
+    n: int,
+    *,
+    eps: float = 1e-6,
+    direction: str = "top",
+    spread: float = 0.2,
+    null_scale: float = 0.3,
+    seed0: int = 0,
+) -> xr.Dataset:
+    """Growth of the distance per step along the top eigenvector, from theta* + eps top and from half that distance.
+
+    `direction="gauge"` is a control: the start lies along the manifold of minimisers, and nothing grows.
+
+    Returns:
+        rate and halved (seed, depth, c), the measured factors; limit = 2 halved - rate, extrapolated to eps = 0; computed, its
+        error: |rate - halved| and the rounding 10 u/(eps min(1, |2c - 1|^24)) of distances that start at eps.
+    """
+    shape = (n, len(depths), len(c))
+    rate, halved = np.zeros(shape), np.zeros(shape)
+    seeds = range(seed0, seed0 + n)
+    for j, depth in enumerate(depths):
+        centre, target = _minimisers(seeds, depth, spread, null_scale)
+        sharpness, top = exact_sharpness(centre)
+        along = runs.gauge_direction(centre) if direction == "gauge" else top
+        for k, one in enumerate(c):
+            for size, kept in ((eps, rate), (eps / 2, halved)):
+                start, _ = runs.displaced(centre, size, seeds, along)
+                done = runs.descend(start, target, 2 * one / sharpness, 25, centre=centre, direction=along)
+                kept[:, j, k] = runs.growth_rate(done.along).numpy()
+    predicted = np.abs(2 * np.array(c) - 1)
+    unit = np.finfo(float).eps
+    computed = np.abs(rate - halved) + 10 * unit / (eps * np.minimum(1, predicted**24))
+    dims = ("seed", "depth", "c")
+    return xr.Dataset(
+        {
+            "rate": (dims, rate),
+            "halved": (dims, halved),
+            "limit": (dims, 2 * halved - rate),
+            "computed": (dims, computed),
+            "predicted": ("c", predicted),
+        },
+        coords={"seed": list(seeds), "depth": list(depths), "c": list(c)},
+    )
+
+
+def ceiling(
+    depths: Sequence[int], ratios: Sequence[float], n: int, steps: int, *, width: int = 3, seed0: int = 0
+) -> xr.Dataset:
+    """converged(seed, depth, ratio): gradient descent from .9 N(0, 1/fan-in) on M = diag(1, .5) at eta = ratio eta_max."""
+    target = torch.diag(torch.tensor([1.0, 0.5], dtype=torch.float64))
+    seeds = range(seed0, seed0 + n)
+    converged = np.zeros((n, len(depths), len(ratios)), dtype=bool)
+    for j, depth in enumerate(depths):
+        problem = deep_linear(target, [width] * (depth - 1), scale=0.9)
+        starts = [problem.layers(problem.initial(seed)) for seed in seeds]
+        start = [torch.stack(layer) for layer in zip(*starts, strict=True)]
+        for k, ratio in enumerate(ratios):
+            step_size = torch.full((n,), ratio * step_size_ceiling(target, depth), dtype=torch.float64)
+            converged[:, j, k] = runs.descend(start, target, step_size, steps).converged.numpy()
+    return xr.Dataset(
+        {"converged": (("seed", "depth", "ratio"), converged)},
+        coords={"seed": list(seeds), "depth": list(depths), "ratio": list(ratios)},
+    )
+
+
+def _minimisers(seeds: Sequence[int], depth: int, spread: float, null_scale: float) -> tuple[list[Tensor], Tensor]:
+    points, targets = [], []
+    for seed in seeds:
+        target = draws.normal(seed, (3, 3), stream="target")
+        target = target / torch.linalg.matrix_norm(target, 2)
+        points.append(
+            random_minimiser(target, [4] * (depth - 1), seed % depth, spread=spread, null_scale=null_scale, seed=seed)
+        )
+        targets.append(target)
+    return [torch.stack(layer) for layer in zip(*points, strict=True)], torch.stack(targets)
