@@ -93,21 +93,33 @@ class CoordinateMoments:
 
         start: x_0 - x* along the eigenvectors of H, one start or several as rows.
         """
-        if output not in self.outputs:
-            raise ValueError(f"output must be one of {', '.join(self.outputs)}, got {output!r}")
+        return self.risks(start, steps, at=at, outputs=(output,))[output]
+
+    def risks(
+        self,
+        start: Float[np.ndarray, "... coordinate"],
+        steps: int,
+        *,
+        at: Iterable[int] | None = None,
+        outputs: Iterable[str] | None = None,
+    ) -> xr.Dataset:
+        """`risk` of several outputs (all by default) from one recursion."""
+        names = list(self.outputs) if outputs is None else list(outputs)
+        for name in names:
+            if name not in self.outputs:
+                raise ValueError(f"output must be one of {', '.join(self.outputs)}, got {name!r}")
         kept = self.moments(start, steps, at)
+        dims = ("step", *(("start",) if np.ndim(start) > 1 else ()))
+        curves = {}
         with np.errstate(over="ignore", invalid="ignore"):
-            values = [
-                0.5 * np.tensordot(squared(self.outputs[output], step), kept[step], 1) @ self.law.spectrum
-                for step in kept
-            ]
-        many = np.ndim(start) > 1
-        return xr.DataArray(
-            np.stack(values),
-            dims=("step", *(("start",) if many else ())),
-            coords={"step": list(kept)},
-            attrs={"long_name": "expected excess risk"},
-        )
+            for name in names:
+                weights = (squared(self.outputs[name], step) for step in kept)
+                values = [
+                    0.5 * np.tensordot(w, moments, 1) @ self.law.spectrum
+                    for w, moments in zip(weights, kept.values(), strict=True)
+                ]
+                curves[name] = (dims, np.stack(values), {"long_name": "expected excess risk"})
+        return xr.Dataset(curves, coords={"step": list(kept)})
 
     def stationary(self) -> Float[np.ndarray, "entry coordinate"]:
         """The packed moments that one step leaves as they are. ValueError where the method is not mean-square stable."""
@@ -116,7 +128,7 @@ class CoordinateMoments:
             raise ValueError(
                 f"the method is not mean-square stable (spectral radius {radius:.6g}): it has no stationary law"
             )
-        blocks, couplings, noise = self._constant()
+        blocks, couplings, noise = self._constant
         free = np.linalg.solve(np.eye(blocks.shape[-1]) - blocks, np.moveaxis(noise, 0, -1)[..., None])[..., 0]
         if not couplings:
             return free.T
@@ -135,7 +147,7 @@ class CoordinateMoments:
         The operator maps covariances to covariances, so its largest eigenvalue is real; it is the root of a decreasing
         function of as many rows as the coupling has, whatever the number of coordinates.
         """
-        blocks, couplings, _ = self._constant()
+        blocks, couplings, _ = self._constant
         alone = float(np.abs(np.linalg.eigvals(blocks)).max())
         if not couplings:
             return alone
@@ -152,7 +164,7 @@ class CoordinateMoments:
 
     def matrix(self) -> Float[np.ndarray, "row column"]:
         """The operator as one dense matrix over (coordinate, entry): for small sizes and checks."""
-        blocks, couplings, _ = self._constant()
+        blocks, couplings, _ = self._constant
         d, m, _ = blocks.shape
         memory.require(3 * 8.0 * (d * m) ** 2, f"an operator of {d * m:,} x {d * m:,}", "use spectral_radius")
         dense = np.zeros((d, m, d, m))
@@ -163,7 +175,7 @@ class CoordinateMoments:
 
     def _feedback(self, radius: float) -> tuple[np.ndarray, np.ndarray]:
         """How sums over coordinates answer to sums one step before, for moments that grow by `radius` a step."""
-        blocks, couplings, _ = self._constant()
+        blocks, couplings, _ = self._constant
         m = blocks.shape[-1]
         inputs = np.concatenate([u[:, None, None] * matrix for matrix, u, _ in couplings], axis=2)
         spread = np.linalg.solve(radius * np.eye(m) - blocks, inputs)
@@ -230,6 +242,7 @@ class CoordinateMoments:
             following += added.reshape(entries, *(1 for _ in moments.shape[1:-1]), -1)
         return following
 
+    @functools.cached_property
     def _constant(self) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray, np.ndarray]], np.ndarray]:
         """Blocks [coordinate, entry, entry], couplings (matrix, u, v) and noise [entry, coordinate] of a constant step."""
         if not isinstance(self.steps, LinearStep):

@@ -70,13 +70,13 @@ class _Design:
         """E residual^2 |a|^{2 power} a_i^2, residuals being independent of the features."""
         return self.sigma**2 * self.second(power)
 
-    def features(self, seed: Seed, count: int) -> Float[Tensor, "sample coordinate"]:
-        """Independent samples of a, along the eigenvectors of H."""
+    def features(self, seed: Seed, count: int, counter: int = 0) -> Float[Tensor, "sample coordinate"]:
+        """Independent samples of a, along the eigenvectors of H; `counter` as in `workbench.draws`."""
         raise NotImplementedError
 
-    def residuals(self, seed: Seed, count: int) -> Float[Tensor, " sample"]:
+    def residuals(self, seed: Seed, count: int, counter: int = 0) -> Float[Tensor, " sample"]:
         """Independent Gaussian residuals of variance sigma^2."""
-        return self.sigma * draws.normal(seed, (count,), stream="residuals")
+        return self.sigma * draws.normal(seed, (count,), stream="residuals", counter=counter)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,8 +107,8 @@ class GaussianDesign(_Design):
             factors.append((left, sum(terms, _zero(self))))
         return Fourth(2 * sum((u * v for u, v in factors), _zero(self)), tuple(factors))
 
-    def features(self, seed: Seed, count: int) -> Float[Tensor, "sample coordinate"]:
-        normal = draws.normal(seed, (count, self.spectrum.size), stream="features")
+    def features(self, seed: Seed, count: int, counter: int = 0) -> Float[Tensor, "sample coordinate"]:
+        normal = draws.normal(seed, (count, self.spectrum.size), stream="features", counter=counter)
         return normal * torch.from_numpy(np.sqrt(self.spectrum))
 
 
@@ -132,9 +132,9 @@ class OneHotDesign(_Design):
     def fourth(self, power: int) -> Fourth:
         return Fourth(self.spectrum * (self.spectrum.size * self.spectrum) ** (power + 1))
 
-    def features(self, seed: Seed, count: int) -> Float[Tensor, "sample coordinate"]:
+    def features(self, seed: Seed, count: int, counter: int = 0) -> Float[Tensor, "sample coordinate"]:
         size = self.spectrum.size
-        index = draws.integers(seed, size, (count,), stream="features")
+        index = draws.integers(seed, size, (count,), stream="features", counter=counter)
         return torch.diag(torch.from_numpy(np.sqrt(size * self.spectrum)))[index]
 
 
