@@ -145,7 +145,8 @@ class CoordinateMoments:
         """Largest absolute eigenvalue of the operator (constant coefficients): < 1 means mean-square stable.
 
         The operator maps covariances to covariances, so its largest eigenvalue is real; it is the root of a decreasing
-        function of as many rows as the coupling has, whatever the number of coordinates.
+        function of as many rows as the coupling has, whatever the number of coordinates. Exact to rounding where the
+        eigenvalues of a coordinate are distinct; as three of them meet, rounding grows to its cubic root (about 1e-6).
         """
         blocks, couplings, _ = self._constant
         alone = float(np.abs(np.linalg.eigvals(blocks)).max())

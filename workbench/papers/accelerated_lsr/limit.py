@@ -28,12 +28,13 @@ class NoiseShare(NamedTuple):
 
 
 def limit_operator(law: NoiseLaw, alpha: float, beta: float) -> CoordinateMoments:
-    """The second-moment operator of (v, y) with constant coefficients."""
+    """The second-moment operator of (v, y) with constant coefficients; outputs "parameters" (y) and "x" = y - v."""
     require_nonnegative("alpha", alpha)
     require_positive("beta", beta)
     carry, point = np.array([[1.0, 0.0], [1.0, 1.0]]), np.array([[0.0, 1.0]])
     step = LinearStep(carry, point, np.array([[-alpha], [-alpha - beta]]))
-    return CoordinateMoments(step, law, np.array([0.0, 1.0]), {"parameters": np.array([0.0, 1.0])})
+    outputs = {"parameters": np.array([0.0, 1.0]), "x": np.array([-1.0, 1.0])}
+    return CoordinateMoments(step, law, np.array([0.0, 1.0]), outputs)
 
 
 def noise_share(h: Coordinates, alpha: float, beta: float, design: str = "gauss") -> NoiseShare:
@@ -54,18 +55,33 @@ def noise_share(h: Coordinates, alpha: float, beta: float, design: str = "gauss"
 
 
 def noise_floor(
-    h: Coordinates, sigma2: float, alpha: float, beta: float, design: str = "gauss", *, feedback: bool = True
+    h: Coordinates,
+    sigma2: float,
+    alpha: float,
+    beta: float,
+    design: str = "gauss",
+    *,
+    output: str = "x",
+    feedback: bool = True,
 ) -> float:
-    """lim E R(x_t) - R*: sigma^2/2 Q/(1 - Q), for one-hot features sigma^2/2 sum q_i/(1 - d q_i); inf where unstable.
+    """lim E R - R* of the last iterate x_t, or of the points y_t at which gradients are taken; inf where unstable.
 
-    feedback = False drops the multiplicative part of the noise (control): sigma^2/2 sum q_i.
+    With E g_i^2 = h_i n_i: h_i E y_i^2 = q_i n_i, and x+ = y - beta g gives h_i E x_i^2 = (q_i (1 - 2 beta h_i) +
+    beta^2 h_i^2) n_i. Gaussian n_i = sigma^2/((1 - Q)(1 - 2 q_i)), so that y's floor is sigma^2/2 Q/(1 - Q); one-hot
+    n_i = sigma^2/(1 - d q_i). feedback = False takes n_i = sigma^2, the noise at theta* (control).
     """
+    if output not in ("x", "y"):
+        raise ValueError(f"output must be x or y, got {output!r}")
+    require_nonnegative("sigma2", sigma2)
+    h = eigenvalues(h)
     q, Q = noise_share(h, alpha, beta, design)
-    if not feedback:
-        return sigma2 / 2 * float(q.sum())
-    if Q >= 1:
+    if feedback and Q >= 1:
         return math.inf
-    return sigma2 / 2 * (float((q / (1 - q.size * q)).sum()) if design == "onehot" else Q / (1 - Q))
+    noise = np.full(h.size, sigma2)
+    if feedback:
+        noise = noise / (1 - h.size * q) if design == "onehot" else noise / ((1 - Q) * (1 - 2 * q))
+    shares = q if output == "y" else q * (1 - 2 * beta * h) + (beta * h) ** 2
+    return float(0.5 * (shares * noise).sum())
 
 
 def small_step_ratio(h: Coordinates, beta: float) -> float:

@@ -155,6 +155,11 @@ class AdditiveNoise:
             raise ValueError(f"variance must be finite numbers >= 0, got {self.variance!r}")
         object.__setattr__(self, "variance", variance)
 
+    @property
+    def constants(self) -> FourthMomentConstants:
+        """R2 = max h and kappa = 1: what the inequalities read for the gradient map H itself, H H <= (max h) H."""
+        return FourthMomentConstants(float(self.spectrum.max()), 1.0)
+
     def second(self, power: int) -> Spectrum:
         return self.spectrum ** (power + 1)
 
