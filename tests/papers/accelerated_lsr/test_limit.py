@@ -11,7 +11,7 @@ from workbench.papers.accelerated_lsr.limit import (
     small_step_ratio,
     solved_ratio,
 )
-from workbench.papers.accelerated_lsr.recursions import DESIGNS, acsgd_moments, recommended, risks, spectrum
+from workbench.papers.accelerated_lsr.recursions import DESIGNS, acsgd_moments, recommended, spectrum
 from workbench.problems.linear.designs import AdditiveNoise, GaussianDesign
 
 

@@ -27,10 +27,7 @@ def written_out(design, sigma2, alpha, beta, T):
     for t in range(T):
         a, b, w = t / (t + 1), 1 / (t + 1), t + 1
         yy, yz = a * a * xx + 2 * a * b * xz + b * b * zz, a * xz + b * zz
-        if design == "gauss":
-            g2 = 2 * H**2 * yy + H * ((H * yy).sum() + sigma2)
-        else:
-            g2 = 3 * H**2 * yy + sigma2 * H
+        g2 = {"gauss": 2 * H**2 * yy + H * ((H * yy).sum() + sigma2), "onehot": 3 * H**2 * yy + sigma2 * H}[design]
         sy = a * sx + b * sz
         ss, ey, ez = ss + 2 * w * sy + w * w * yy, sy + w * yy, sz + w * yz
         sx, sz = (1 - beta * H) * ey, ez - alpha * w * H * ey

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -92,7 +93,7 @@ def squared(output: Output, step: int) -> Float[np.ndarray, " entry"]:
 def wanted_steps(steps: int, at: Iterable[int] | None) -> list[int]:
     """The numbers of steps to keep, ascending; ValueError unless they lie in 0..steps."""
     require_count("steps", steps, 0)
-    wanted = sorted({steps} if at is None else set(at))
+    wanted = sorted({steps} if at is None else {operator.index(step) for step in at})
     if wanted and not 0 <= wanted[0] <= wanted[-1] <= steps:
         raise ValueError(f"at must lie in 0..{steps}, got {wanted[0]}..{wanted[-1]}")
     return wanted
