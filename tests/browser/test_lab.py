@@ -75,15 +75,6 @@ def test_a_slider_and_the_buttons_work_by_keyboard(lab):
     assert lab.complaints == []
 
 
-def test_the_parameters_can_be_copied_for_papermill(lab):
-    explorer = lab.explorer()
-    explorer.locator("button", has_text="Copy these parameters").click()
-    lab.page.wait_for_function(
-        "() => [...document.querySelectorAll('.workbench-explorer input')].some(i => i.value.startsWith('-p step_size'))"
-    )
-    assert lab.complaints == []
-
-
 def test_the_launcher_has_a_card_for_every_notebook(lab):
     pytest.importorskip("jupyter_app_launcher", reason="Launcher cards need jupyter-app-launcher")
     lab.page.click(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Notebook", position={"x": 5, "y": 5})

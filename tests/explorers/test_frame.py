@@ -2,12 +2,18 @@
 
 import asyncio
 import gc
+import importlib
+import math
 import os
+import shlex
 import time
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 
+from workbench import papers
+from workbench.batch.grid import assignments
 from workbench.explorers.frame import Control, Explorer
 
 
@@ -67,15 +73,85 @@ def test_errors_are_shown_escaped_and_the_picture_stays():
     assert "no picture" not in shown._readout.value and shown.values["rho"] == 0.1
 
 
-def test_options_for_papermill():
-    assert explorer().options() == "-p rho 0.1 -p n 3 -p rule sam"
+@pytest.mark.parametrize("room", sorted(papers.explorers()))
+def test_the_command_runs_the_paper_with_what_its_card_knows(room):
+    shown = importlib.import_module(papers.explorers()[room]).explorer()
+    if not shown._shared:
+        assert not any("command" in button.description for button in shown.children[2].children[:-1])
+        return
+    shown.children[2].children[1].click()
+    assert shown._copied.layout.display is None and shown._copied.value == shown.command()
+    words = shlex.split(shown.command())
+    slug = room.replace("_", "-")
+    assert words[:3] == ["workbench", "run", slug]
+    found = assignments(words[4::2], "-p", [slug], several=False)
+    assert found == pytest.approx({name: shown.values[name] for name in shown._shared})
 
 
-def test_five_hundred_moves_leave_nothing_behind():
+def refused(**values):
+    shown = explorer()
+    before, held, redraws = shown.values, picture(shown), shown.redraws
+    with pytest.raises(ValueError, match=next(reversed(values))):
+        shown.set(**values)
+    return shown.values == before and picture(shown) == held and shown.redraws == redraws
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"n": 99},
+        {"n": 2.5},
+        {"n": True},
+        {"rho": 100.0},
+        {"rho": math.nan},
+        {"rho": math.inf},
+        {"rho": "0.1"},
+        {"rho": None},
+        {"rule": "nonsense"},
+        {"rho": 1.0, "rule": "nonsense"},
+        {"rule": "usam", "n": 3, "rho": 1e-9},
+        {"rho": 0.5, "sigma": 1},
+    ],
+)
+def test_a_move_is_all_or_nothing(values):
+    assert refused(**values)
+
+
+@pytest.mark.parametrize("rho", [0.01, 10.0])
+def test_the_values_shown_can_be_set_again(rho):
+    shown = explorer()
+    shown.set(rho=rho)
+    shown.set(**shown.values)
+    assert shown.values["rho"] == pytest.approx(rho, rel=1e-9)
+
+
+def test_numpys_numbers_are_numbers():
+    shown = explorer()
+    shown.set(rho=np.float32(0.5), n=np.int64(4), rule=np.str_("usam"))
+    assert shown.values == {"rho": 0.5, "n": 4, "rule": "usam"}
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_passes_and_leaves_no_message(failure, monkeypatch):
+    def stop(figure, a):
+        if a > 0.5:
+            time.sleep(0.05)
+            raise failure
+
+    shown = Explorer("Stops", [Control("a", "a", 0.0, 0.0, 1.0)], stop, size=(1, 1))
+    monkeypatch.setattr("workbench.explorers.frame.BUSY_AFTER", 0.01)
+    with pytest.raises(failure):
+        shown.set(a=1.0)
+    assert shown._busy.value == "&nbsp;"
+    shown.set(a=0.2)
+    assert "✘" not in shown._readout.value
+
+
+def test_many_moves_leave_nothing_behind():
     shown = explorer()
     gc.collect()
     figures = len([o for o in gc.get_objects() if type(o).__name__ == "Figure"])
-    for move in range(500):
+    for move in range(50):
         shown._widgets["n"].value = 1 + move % 9
     gc.collect()
     assert len([o for o in gc.get_objects() if type(o).__name__ == "Figure"]) == figures

@@ -110,8 +110,9 @@ def test_limits_set_to_what_they_are_change_nothing():
     assert figure.stale and axes.get_ylim() == (1, 4)
 
 
-def test_five_hundred_moves_leave_nothing_behind(name, shown):
-    controls, moves = list(shown.controls.values()), 500
+def test_many_moves_leave_nothing_behind(name, shown):
+    # What one explorer alone can leak shows within fifty moves; five hundred of one see what the frame leaves behind.
+    controls, moves = list(shown.controls.values()), 500 if name == "first_look" else 50
 
     def move(times):
         for turn in range(times):

@@ -11,14 +11,18 @@ import asyncio
 import html
 import math
 import os
+import shlex
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, Literal
 
 import ipywidgets as widgets
 from threadpoolctl import ThreadpoolController
 
+from workbench.claims import card
+from workbench.claims.errors import CardError
 from workbench.explorers.scene import Draw, Painter, Redrawn, Scene
 
 DEBOUNCE = 0.05
@@ -49,13 +53,28 @@ class Control:
     meaning: str = ""
 
     def __post_init__(self) -> None:
-        if self.kind == "choice":
-            if self.value not in self.choices:
-                raise ValueError(f"{self.name} must be one of {list(self.choices)}, got {self.value!r}")
-        elif not self.low <= self.value <= self.high:
-            raise ValueError(f"{self.name} must be between {self.low:g} and {self.high:g}, got {self.value!r}")
         if self.kind == "log" and self.low <= 0:
             raise ValueError(f"{self.name} is logarithmic, so its low end must be > 0, got {self.low!r}")
+        self.checked(self.value)
+
+    def checked(self, value: Any) -> Any:
+        """The value as its widget takes it.
+
+        Raises:
+            ValueError: a value outside the range or the choices, no number, or no whole one where an int is needed.
+        """
+        if self.kind == "choice":
+            for choice in self.choices:
+                if choice == value and isinstance(choice, bool) == isinstance(value, bool):
+                    return choice
+            raise ValueError(f"{self.name} must be one of {list(self.choices)}, got {value!r}")
+        kind = "an int" if self.kind == "int" else "a number"
+        number = not isinstance(value, bool) and isinstance(value, Integral if self.kind == "int" else Real)
+        # A logarithmic slider's ends are powers of ten of rounded logarithms, a little off the ends asked for.
+        low, high = self.low - 1e-9 * abs(self.low), self.high + 1e-9 * abs(self.high)
+        if not number or not low <= value <= high:
+            raise ValueError(f"{self.name} must be {kind} between {self.low:g} and {self.high:g}, got {value!r}")
+        return int(value) if self.kind == "int" else min(max(float(value), self.low), self.high)
 
     def widget(self) -> Any:
         """The ipywidgets control, keyboard operable, that reports its value on release only."""
@@ -71,7 +90,7 @@ class Control:
         common["continuous_update"] = False
         if self.kind == "int":
             return widgets.IntSlider(
-                value=self.value, min=int(self.low), max=int(self.high), step=int(self.step or 1), **common
+                value=self.value, min=int(self.low), max=int(self.high), step=max(1, round(self.step or 1)), **common
             )
         if self.kind == "log":
             low, high = math.log10(self.low), math.log10(self.high)
@@ -89,6 +108,8 @@ class Explorer(widgets.VBox):
     """Controls and picture. `values` are the current parameters; `redraw()` draws at once.
 
     `show` is a class of scenes, made on the explorer's figure, or a function `draw(figure, **values)` that draws all anew.
+    `paper` is the slug of the paper whose card has some of the controls as parameters: a button then shows the command that
+    reruns the paper with them.
     """
 
     def __init__(
@@ -97,27 +118,29 @@ class Explorer(widgets.VBox):
         controls: Sequence[Control],
         show: type[Scene] | Draw,
         size: tuple[float, float] = (9.0, 4.2),
+        paper: str = "",
     ) -> None:
-        self._title = title
+        self._title, self._paper = title, paper
         self._painter = Painter(show if isinstance(show, type) else lambda figure: Redrawn(figure, show), size)
         self.controls = {control.name: control for control in controls}
+        self._shared = [name for name in self.controls if name in _parameters(paper)]
         self._widgets = {control.name: control.widget() for control in controls}
         self._picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%", align_self="flex-start"))
         self._readout, self._busy = widgets.HTML(), widgets.HTML("&nbsp;")
-        self._copied = widgets.Text(description="papermill", layout=widgets.Layout(width="52em", display="none"))
+        self._copied = widgets.Text(description="in a terminal", layout=widgets.Layout(width="52em", display="none"))
         self._pending: asyncio.TimerHandle | None = None
         self._held = False
         self.redraws = 0
         fitting = widgets.Layout(width="auto")
         reset = widgets.Button(description="Reset", tooltip="Back to the values at the start", layout=fitting)
         copy = widgets.Button(
-            description="Copy these parameters", tooltip="Show them as papermill options", layout=fitting
+            description="Copy as a command", tooltip="Show the command that reruns the paper with these", layout=fitting
         )
         reset.on_click(lambda _: self.reset())
-        copy.on_click(lambda _: self._show_options())
+        copy.on_click(lambda _: self._show_command())
         for widget in self._widgets.values():
             widget.observe(lambda _: self._changed(), names="value")
-        buttons = widgets.HBox([reset, copy, self._busy])
+        buttons = widgets.HBox([reset, *([copy] if self._shared else []), self._busy])
         panel = widgets.Box(
             list(self._widgets.values()), layout=widgets.Layout(flex_flow="row wrap", align_items="center")
         )
@@ -137,13 +160,18 @@ class Explorer(widgets.VBox):
         return bytes(self._picture.value)
 
     def set(self, **values: Any) -> None:
-        """Move several controls and redraw once."""
+        """Move several controls and redraw once; where one value is refused, none moves.
+
+        Raises:
+            ValueError: an unknown name, or a value out of its control's range.
+        """
         unknown = [name for name in values if name not in self._widgets]
         if unknown:
             raise ValueError(f"unknown parameter {', '.join(unknown)}; this explorer has {', '.join(self._widgets)}")
+        checked = {name: self.controls[name].checked(value) for name, value in values.items()}
         self._held = True
         try:
-            for name, value in values.items():
+            for name, value in checked.items():
                 self._widgets[name].value = value
         finally:
             self._held = False
@@ -153,9 +181,13 @@ class Explorer(widgets.VBox):
         """Back to the values at the start."""
         self.set(**{name: control.value for name, control in self.controls.items()})
 
-    def options(self) -> str:
-        """The current parameters as papermill options."""
-        return " ".join(f"-p {name} {value!r}".replace("'", "") for name, value in self.values.items())
+    def command(self) -> str:
+        """The command that reruns the paper with the values of those controls that are parameters of its card."""
+        values = {name: self.values[name] for name in self._shared}
+        words = {name: f"{value:.12g}" if isinstance(value, float) else str(value) for name, value in values.items()}
+        return " ".join(
+            ["workbench run", self._paper, *(f"-p {shlex.quote(f'{name}={words[name]}')}" for name in words)]
+        )
 
     def redraw(self) -> None:
         """Draw the current values. An error becomes a message in place of the read-out; the last picture stays."""
@@ -173,11 +205,13 @@ class Explorer(widgets.VBox):
         except Exception as error:  # whatever a draw function runs into is for the reader to see, not for the kernel
             problem = html.escape(str(error) or type(error).__name__)
             self._readout.value = f"<b>✘ These values give no picture:</b> {problem}"
+        finally:
+            # Also after an interrupt, which goes on to whoever asked for the picture.
+            busy.cancel()
+            busy.join()
+            self._busy.value = "&nbsp;"
         if self._copied.layout.display is None:
-            self._copied.value = self.options()
-        busy.cancel()
-        busy.join()
-        self._busy.value = "&nbsp;"
+            self._copied.value = self.command()
         self.redraws += 1
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
@@ -188,8 +222,8 @@ class Explorer(widgets.VBox):
         words = f"{self._title}: run this cell in JupyterLab to move {labels}."
         return {"text/plain": words, "text/html": f"<i>{html.escape(words)}</i>"}
 
-    def _show_options(self) -> None:
-        self._copied.value = self.options()
+    def _show_command(self) -> None:
+        self._copied.value = self.command()
         self._copied.layout.display = None
 
     def _changed(self) -> None:
@@ -203,6 +237,14 @@ class Explorer(widgets.VBox):
             self.redraw()
             return
         self._pending = loop.call_later(DEBOUNCE, self.redraw)
+
+
+def _parameters(paper: str) -> set[str]:
+    """Names of the parameters in the paper's card; none where there is no such card here, and so nothing to rerun."""
+    try:
+        return set(card(paper).parameter_specs) if paper else set()
+    except CardError:
+        return set()
 
 
 def _interactive() -> bool:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.dates import date2num
 from scipy import stats
 
 from workbench.figures.style import PALETTE
@@ -43,7 +44,9 @@ def interval(samples: Values, average: Average = "mean", confidence: float = 0.9
         return _median_interval(data, confidence)
     if average == "geometric":
         if np.any(data <= 0):
-            raise ValueError("a geometric average needs positive samples; use average='median', or 'mean' without log")
+            raise ValueError(
+                "a geometric average (log=True) needs positive samples; use average='median', or log=False"
+            )
         return tuple(np.exp(part) for part in interval(np.log(data), "mean", confidence))
     count = np.isfinite(data).sum(axis=0)
     total = np.nansum(data, axis=0)
@@ -124,6 +127,10 @@ def band(
     centre, low, high = interval(data, "geometric" if log and average == "mean" else average, confidence)
     lost = _lost(data, diverged)
     label = f"{label} ({lost})".strip() if lost else label
+    at = x
+    if x.dtype.kind == "M":
+        x = date2num(x)
+        ax.xaxis_date()
     kept = np.isfinite(centre)
     if kept.sum() == 1:
         line = dict({"marker": "o"}, **line)
@@ -131,7 +138,7 @@ def band(
     ax.fill_between(x[kept], low[kept], high[kept], color=drawn.get_color(), alpha=0.2, linewidth=0)
     if log:
         ax.set_yscale("log")
-    describe(ax, _words(label, x[kept], (centre[kept], low[kept], high[kept]), len(data)))
+    describe(ax, _words(label, texts(at[kept]), (centre[kept], low[kept], high[kept]), len(data)))
     return ax
 
 
@@ -149,12 +156,12 @@ def _lost(data: np.ndarray, diverged: Values | None) -> str:
     return f"{count} of {len(data)} {word}" if count else ""
 
 
-def _words(label: str, x: np.ndarray, averages: Sequence[np.ndarray], runs: int) -> str:
+def _words(label: str, at: list[str], averages: Sequence[np.ndarray], runs: int) -> str:
     start = f"{label}: " if label else ""
-    if not len(x):
+    if not at:
         return f"{start}no finite value in {runs} runs"
-    ends = dict.fromkeys((0, len(x) - 1))
-    shown = [f"{interval_words(*(part[k] for part in averages))} at {texts([x[k]])[0]}" for k in ends]
+    ends = dict.fromkeys((0, len(at) - 1))
+    shown = [f"{interval_words(*(part[k] for part in averages))} at {at[k]}" for k in ends]
     return f"{start}{' to '.join(shown)}, {runs} runs"
 
 

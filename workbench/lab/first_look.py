@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 from collections.abc import Callable
 from typing import Any
 
@@ -80,7 +81,9 @@ class FirstLook(Explorer):
     def _repr_mimebundle_(self, **options: Any) -> Any:
         bundle = super()._repr_mimebundle_(**options)
         if "text/html" in bundle:
-            return {"text/plain": bundle["text/plain"], "image/png": base64.b64encode(self.picture).decode()}
+            words = f"{self._title}. {html.unescape(self._readout.value)}"
+            picture = {"text/plain": bundle["text/plain"], "image/png": base64.b64encode(self.picture).decode()}
+            return picture, {"image/png": {"alt": words}}
         return bundle
 
 
@@ -91,4 +94,6 @@ def explorer(**initial: Any) -> Explorer:
         Control("step_size", "step size", start["step_size"], 0.1, 2.0, kind="log", meaning="alpha"),
         Control("rho", "radius rho", start["rho"], 0.0, 1.0, 0.01, meaning="SAM's perturbation, one over a curvature"),
     ]
-    return FirstLook("Sharp minima cannot hold a large step", controls, Panels, (9.0, 3.6))
+    return FirstLook(
+        "Sharp minima cannot hold a large step", controls, Panels, (9.0, 3.6), paper="eigenvalue-filtering"
+    )

@@ -129,4 +129,6 @@ def explorer(**initial: object) -> Explorer:
         Control("rho", "radius rho", start["rho"], 0.0, 2.0, 0.01, meaning="one over a curvature"),
         Control("beta", "momentum beta", start["beta"], 0.0, 0.95, 0.05),
     ]
-    return Explorer("Which eigenvalues can an optimizer end at?", controls, Panels, (9.5, 4.0))
+    return Explorer(
+        "Which eigenvalues can an optimizer end at?", controls, Panels, (9.5, 4.0), paper="eigenvalue-filtering"
+    )

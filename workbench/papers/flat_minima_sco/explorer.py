@@ -125,4 +125,6 @@ def explorer(**initial: Any) -> Explorer:
         Control("T", "iterates T", start["T"], kind="choice", choices=ITERATES),
         Control("share", "first tau/T", start["share"], 0.0, 1.0, 0.01, meaning="share of the iterates left out"),
     ]
-    return Explorer("How bad is the flat minimum that SA-GD walks to?", controls, Panels, (9.0, 3.8))
+    return Explorer(
+        "How bad is the flat minimum that SA-GD walks to?", controls, Panels, (9.0, 3.8), paper="flat-minima-sco"
+    )

@@ -152,4 +152,4 @@ def explorer(**initial: Any) -> Explorer:
         Control("n_tolerance", "N_e", start["n_tolerance"], 1, 12, 1, kind="int", meaning="evaluations until overfit"),
         Control("tolerance", "r", start["tolerance"], 1.02, 2.0, 0.02, meaning="threshold over the converged loss"),
     ]
-    return Explorer("What SWAD averages", controls, Panels)
+    return Explorer("What SWAD averages", controls, Panels, paper="swad")

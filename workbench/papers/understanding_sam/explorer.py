@@ -226,4 +226,6 @@ def explorer(**initial: Any) -> Explorer:
         Control("seed", "seed", start["seed"], 0, 19, kind="int", meaning="of the data"),
         Control("gamma_times_d", "step size times d", start["gamma_times_d"], 1.0, 15.0, 0.5),
     ]
-    return Explorer("What SAM does to a diagonal linear network", controls, Panels, (10.0, 5.6))
+    return Explorer(
+        "What SAM does to a diagonal linear network", controls, Panels, (10.0, 5.6), paper="understanding-sam"
+    )
