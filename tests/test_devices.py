@@ -16,12 +16,12 @@ from workbench.dynamics.update_map import update_map
 META = torch.device("meta")
 OPTIMIZERS = {
     "sam": wb.optimizers.sam(0.1, 0.05, beta=0.9),
-    "usam_two_step": wb.optimizers.two_step_usam(0.1, 0.05),
+    "two_step_usam": wb.optimizers.two_step_usam(0.1, 0.05),
     "hessian_usam": wb.optimizers.hessian_usam(0.1, 0.05),
     "m_sam": wb.optimizers.m_sam(0.1, 0.05, 5),
-    "random": wb.optimizers.m_sam(0.1, 0.05, ascent="random"),
-    "previous": wb.optimizers.m_sam(0.1, 0.05, ascent="previous"),
-    "full": wb.optimizers.m_sam(0.1, 0.05, ascent="full"),
+    "random": wb.optimizers.random_sam(0.1, 0.05),
+    "previous": wb.optimizers.previous_sam(0.1, 0.05),
+    "full": wb.optimizers.n_sam(0.1, 0.05),
     "decaying": wb.optimizers.gradient_descent(wb.optimizers.StepDecay(0.3, (2,))),
 }
 CURVATURE = ["hessian", "gauss_newton", "fisher", "spectrum", "trace", "diagonal", "frobenius_norm"]
@@ -68,6 +68,8 @@ def test_products_by_layers_stay_where_the_network_is():
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("batch_size", [None, 5])
 def test_runs_stay_where_the_data_are(name, batch_size):
+    if name == "previous" and batch_size is None:
+        pytest.skip("every step of a full-batch run sees the same samples")
     run = wb.run(diagonal_network(), OPTIMIZERS[name], steps=3, batch_size=batch_size, progress=False)
     assert run.parameters.device == run.diverged.device == run.diverged_at.device == META
 

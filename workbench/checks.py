@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral, Real
 
 from torch import Tensor
 
@@ -21,10 +22,33 @@ def require_nonnegative(name: str, value: float | Tensor) -> None:
 
 def require_count(name: str, value: object, low: int = 1, high: int | None = None) -> None:
     """Raise ValueError unless `value` is an int in low..high."""
-    inside = isinstance(value, int) and not isinstance(value, bool) and low <= value and (high is None or value <= high)
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    inside = whole and low <= int(value) and (high is None or int(value) <= high)
     if not inside:
         allowed = f">= {low}" if high is None else f"in {low}..{high}"
         raise ValueError(f"{name} must be an int {allowed}, got {value!r}")
+
+
+def refuse_outside(
+    name: str,
+    value: object,
+    *,
+    lower: float = -math.inf,
+    upper: float = math.inf,
+    open_lower: bool = False,
+    open_upper: bool = False,
+) -> None:
+    """Raise ValueError when a plain number lies outside its range (tensors and schedules are taken as they are)."""
+    if isinstance(value, Tensor) or callable(value):
+        return
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ValueError(f"{name} must be a number, a 0-dim tensor or a schedule, got {value!r}")
+    above = value > lower if open_lower else value >= lower
+    below = value < upper if open_upper else value <= upper
+    if not (math.isfinite(value) and above and below):
+        left = f"{'(' if open_lower or lower == -math.inf else '['}{lower:g}"
+        right = f"{upper:g}{')' if open_upper or upper == math.inf else ']'}"
+        raise ValueError(f"{name} must be a finite number in {left}, {right}, got {value!r}")
 
 
 def _require(name: str, value: object, allowed: str, holds) -> None:
@@ -36,10 +60,5 @@ def _require(name: str, value: object, allowed: str, holds) -> None:
     else:
         numbers = (value,)
     for number in numbers:
-        if (
-            isinstance(number, bool)
-            or not isinstance(number, (int, float))
-            or not math.isfinite(number)
-            or not holds(number)
-        ):
+        if isinstance(number, bool) or not isinstance(number, Real) or not math.isfinite(number) or not holds(number):
             raise ValueError(f"{name} must be {allowed}, got {number!r}")

@@ -47,6 +47,11 @@ def budget() -> float:
     return gibibytes * 2**30
 
 
+def share() -> float:
+    """Bytes for each of the runs that are computed at once."""
+    return budget() / _runs.get()
+
+
 def require(size: float, what: str, instead: str = "") -> None:
     """Refuse to go on when `size` bytes for one run do not fit.
 

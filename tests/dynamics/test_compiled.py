@@ -10,7 +10,7 @@ from dynamics.test_run import BOWL, LINE
 
 import workbench as wb
 from workbench.compiler import compiler_found
-from workbench.dynamics.engine import stepping
+from workbench.dynamics.engine import step
 from workbench.dynamics.engine.lifting import Lifted
 from workbench.optimizers import StepDecay, m_sam, usam
 
@@ -59,7 +59,7 @@ def sweep(compile):
 @pytest.fixture
 def short_blocks(monkeypatch):
     """Compiling two steps takes a third of the time that eight take."""
-    monkeypatch.setattr(stepping, "BLOCK", 2)
+    monkeypatch.setattr(step, "BLOCK", 2)
 
 
 @pytest.mark.slow

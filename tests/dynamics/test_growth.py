@@ -50,7 +50,7 @@ def test_rates_of_a_sweep_equal_those_alone():
 
 def test_momentum_and_too_few_steps_are_refused():
     problem = quadratic([1.0])
-    with pytest.raises(ValueError, match="also carries a velocity"):
+    with pytest.raises(ValueError, match="also carries a state"):
         growth_rate(problem, heavy_ball(0.1, 0.5), problem.minimiser, problem.initial(0), steps=10)
     with pytest.raises(ValueError, match="steps must be an int >= 2"):
         growth_rate(problem, gradient_descent(0.1), problem.minimiser, problem.initial(0), steps=1)

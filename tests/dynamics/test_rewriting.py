@@ -10,7 +10,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 import workbench as wb
 from workbench.compiler import spell_out_scaled_sums
-from workbench.dynamics.engine import stepping
+from workbench.dynamics.engine import step as steps
 from workbench.dynamics.engine.rewriting import rewrite_for_cpu, tanh
 
 
@@ -61,7 +61,7 @@ def test_scaled_sums_are_spelled_out():
 @pytest.mark.slow
 def test_a_compiled_single_network_equals_the_plain_one(monkeypatch):
     """Its weights' gradients are plain matrix products, into which the compiler folds the step, once without its size."""
-    monkeypatch.setattr(stepping, "BLOCK", 2)
+    monkeypatch.setattr(steps, "BLOCK", 2)
     digits = wb.data.load("digits", train=60, centre=True)
     problem = wb.problems.classifier(digits, hidden=[12], loss="squared", dtype=torch.float64)
     runs = [
@@ -84,7 +84,7 @@ def test_code_that_computes_something_else_is_not_used(monkeypatch, caplog):
 
 @pytest.mark.slow
 def test_a_compiled_sweep_of_networks_equals_the_plain_one(monkeypatch):
-    monkeypatch.setattr(stepping, "BLOCK", 2)
+    monkeypatch.setattr(steps, "BLOCK", 2)
     digits = wb.data.load("digits", train=60, centre=True)
     problem = wb.problems.classifier(digits, hidden=[12], activation="tanh", loss="squared", dtype=torch.float64)
 

@@ -8,7 +8,6 @@ import torch
 
 import workbench as wb
 from workbench import draws
-from workbench.dynamics.minibatches import Minibatches
 from workbench.optimizers import gradient_descent, sam, usam
 from workbench.problems.base import Problem
 
@@ -101,17 +100,14 @@ def test_sam_on_a_quadratic_ends_in_its_two_cycle():
 
 
 def test_minibatches_visit_every_sample_once_an_epoch_and_drop_the_rest():
-    order = Minibatches(3, 10, 4)
-    assert order.per_epoch == 2
-    for epoch in range(3):
-        seen = torch.cat([order.indices(2 * epoch + k) for k in range(2)])
-        assert len(set(seen.tolist())) == 8
-    assert not torch.equal(order.indices(0), order.indices(2))
+    rows = draws.numbers(draws.Epochs("batches", 10, 4), 3, 6)
+    for epoch in rows.reshape(3, 8):
+        assert len(set(epoch.tolist())) == 8
+    assert not torch.equal(rows[0], rows[2])
 
 
 def test_with_replacement_draws_uniformly():
-    order = Minibatches(0, 5, 8, "replacement")
-    drawn = torch.cat([order.indices(step) for step in range(500)])
+    drawn = draws.numbers(draws.Integers("batches", 5, (8,)), 0, 500).reshape(-1)
     assert torch.bincount(drawn, minlength=5).float().std() < 120
     assert drawn.min() == 0 and drawn.max() == 4
 
@@ -145,10 +141,10 @@ def test_integrals_sum_step_size_times_the_value_before_the_step():
 
 
 def test_the_previous_minibatch_is_the_ascent_direction_of_its_surrogate():
-    rule = wb.optimizers.m_sam(0.1, 0.2, ascent="previous")
+    rule = wb.optimizers.previous_sam(0.1, 0.2)
     run = wb.run(LINE, rule, seed=5, steps=2, batch_size=2)
-    order, w = Minibatches(5, 6, 2), LINE.initial(5)["w"]
-    batches = [(LINE.x[order.indices(k)], LINE.y[order.indices(k)]) for k in range(2)]
+    w = LINE.initial(5)["w"]
+    batches = [(LINE.x[rows], LINE.y[rows]) for rows in draws.numbers(draws.Epochs("batches", 6, 2), 5, 2)]
 
     def gradient(point, batch):
         return (batch[0] * (point * batch[0] - batch[1])).mean()

@@ -8,8 +8,9 @@ import torch
 
 import workbench as wb
 from workbench.compiler import compiler_found, store_pooled_places
-from workbench.dynamics.oracle import StepOracle
-from workbench.optimizers import as_torch
+from workbench.draws.table import rows_of
+from workbench.dynamics.sources import AllSamples
+from workbench.optimizers import Moment, as_torch
 from workbench.problems.base import Problem
 
 LOSS = torch.nn.functional.cross_entropy
@@ -39,8 +40,9 @@ def pure(rule, steps):
     problem = Network()
     parameters = {name: p.detach().clone() for name, p in network().named_parameters()}
     state = rule.init(parameters)
-    for _ in range(steps):
-        parameters, state = rule.step(StepOracle(problem, state.count), parameters, state)
+    for k in range(steps):
+        oracle = AllSamples().oracle(Moment(problem, parameters, torch.tensor(k), rows_of({})))
+        parameters, state = rule.step(oracle, parameters, state)
     return parameters
 
 
@@ -273,7 +275,7 @@ def test_errors_say_what_to_do():
         as_torch(RULES["usam"], model, loss=LOSS).step()
     with pytest.raises(ValueError, match="0-dim tensor"):
         as_torch(RULES["usam"], model, loss=lambda outputs, _: outputs).step(INPUTS, TARGETS)
-    with pytest.raises(ValueError, match="needs the samples"):
+    with pytest.raises(ValueError, match="groups of m = 2 samples: a closure does not show them"):
         as_torch(wb.optimizers.m_sam(0.1, 0.1, 2), model.parameters()).step(lambda: LOSS(model(INPUTS), TARGETS))
     with pytest.raises(ValueError, match="module together with loss"):
         as_torch(RULES["usam"], model)

@@ -13,7 +13,7 @@ def drawing(rule):
     return html, ElementTree.fromstring(html[html.index("<svg") : html.index("</svg>") + 6])
 
 
-@pytest.mark.parametrize("kind", ["gd", "usam", "usam_two_step", "usam_nested", "hessian_usam", "grad_penalty"])
+@pytest.mark.parametrize("kind", ["gd", "usam", "two_step_usam", "nested_usam", "hessian_usam", "gradient_penalty"])
 @pytest.mark.parametrize("step_size", [1e-4, 0.3, 50.0])
 def test_the_shaded_part_is_the_pass_band_on_one_scale(kind, step_size):
     rule = optimizers.by_name(kind, step_size, rho=0.4)

@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import workbench as wb
-from workbench.dynamics.oracle import StepOracle
-from workbench.optimizers import LinearDecay, StepDecay, SwitchOn, by_name
+from workbench.draws import Normal, numbers
+from workbench.draws.table import rows_of
+from workbench.dynamics.sources import AllSamples, SampleOracle
+from workbench.optimizers import LinearDecay, Moment, StepDecay, SwitchOn, by_name
 from workbench.problems.base import Problem
 
 EIGENVALUES = torch.tensor([0.5, 1.0, 3.0], dtype=torch.float64)
@@ -45,10 +47,12 @@ def h(x):
     return EIGENVALUES + x**2
 
 
+def oracle(problem, x, step=0, batch=None):
+    return SampleOracle(AllSamples(), Moment(problem, x, torch.tensor(step), rows_of({})), batch)
+
+
 def one_step(rule, problem=None, start=START, batch=None):
-    problem = problem or Cubic()
-    state = rule.init(start)
-    return rule.step(StepOracle(problem, state.count, batch), start, state)[0]
+    return rule.step(oracle(problem or Cubic(), start, batch=batch), start, rule.init(start))[0]
 
 
 RHO, ALPHA = 0.3, 0.1
@@ -57,10 +61,10 @@ WRITTEN_OUT = {
     "gd": g(START),
     "sam": g(START + RHO * UNIT),
     "usam": g(START + RHO * g(START)),
-    "usam_two_step": g(START + RHO * g(START) + RHO * g(START + RHO * g(START))),
-    "usam_nested": g(START + RHO * g(START + RHO * g(START))),
+    "two_step_usam": g(START + RHO * g(START) + RHO * g(START + RHO * g(START))),
+    "nested_usam": g(START + RHO * g(START + RHO * g(START))),
     "hessian_usam": g(START + RHO * h(START) * g(START)),
-    "grad_penalty": g(START) + RHO * h(START) * g(START),
+    "gradient_penalty": g(START) + RHO * h(START) * g(START),
 }
 
 
@@ -86,8 +90,8 @@ def test_momentum_equals_the_two_point_form(kind, momentum):
     problem, x = Cubic(), START
     previous, current = START, START
     state = rule.init(x)
-    for _ in range(5):
-        x, state = rule.step(StepOracle(problem, state.count), x, state)
+    for k in range(5):
+        x, state = rule.step(oracle(problem, x, k), x, state)
         inertia = 0.6 * (current - previous)
         point = current + inertia if momentum == "nesterov" else current
         effective = point - one_step(plain, start=point)
@@ -133,22 +137,18 @@ def test_n_sam_ascends_along_the_full_gradient():
     batch = (problem.x[:2], problem.y[:2])
     full = problem.gradient(START)
     expected = problem.gradient(START + RHO * full / full.norm(), batch)
-    moved = one_step(wb.optimizers.m_sam(ALPHA, RHO, ascent="full"), problem, batch=batch)
+    moved = one_step(wb.optimizers.n_sam(ALPHA, RHO), problem, batch=batch)
     torch.testing.assert_close(moved, START - ALPHA * expected, rtol=1e-14, atol=0)
 
 
 def test_random_ascent_has_length_rho_and_depends_on_the_seed_and_step():
-    problem, rule = Samples(), wb.optimizers.m_sam(1.0, RHO, ascent="random")
-    state = rule.init(START)
-    ends = [
-        rule.step(StepOracle(problem, state.count, None, None, s, t), START, state)[0]
-        for s, t in [(0, 0), (0, 1), (1, 0)]
-    ]
-    assert not torch.equal(ends[0], ends[1]) and not torch.equal(ends[0], ends[2])
-    oracle = StepOracle(problem, state.count, None, None, 0, 0)
-    z = oracle.random_direction(START)
-    expected = START - problem.gradient(START + RHO * z / z.norm())
+    problem, rule = Samples(), wb.optimizers.random_sam(0.1, RHO)
+    ends = [wb.run(problem, rule, start=START, seed=seed, steps=2).parameters for seed in (0, 1)]
+    expected = START
+    for z in numbers(Normal("ascent", (3,)), 0, 2):
+        expected = expected - 0.1 * problem.gradient(expected + RHO * z / z.norm())
     torch.testing.assert_close(ends[0], expected, rtol=1e-14, atol=0)
+    assert not torch.equal(ends[0], ends[1])
 
 
 def test_multi_step_ascent_stays_in_the_ball_and_one_step_is_sam():
@@ -182,7 +182,9 @@ def test_sam_settles_on_the_two_cycle_of_a_parabola(u, eigenvalue, rho):
 
 
 def test_schedules():
-    count = torch.tensor
+    def count(number):
+        return torch.tensor(number, dtype=torch.float64)
+
     assert StepDecay(2.0, (3, 5))(count(2)).item() == 2.0
     assert StepDecay(2.0, (3, 5))(count(5)).item() == pytest.approx(0.02)
     assert LinearDecay(1.0, 4)(count(3)).item() == 0.25
@@ -196,13 +198,13 @@ BAD = [
     (lambda: wb.optimizers.sam(0.1, -0.1), "rho"),
     (lambda: wb.optimizers.unified_sam(0.1, 0.1, 1.5), "lam"),
     (lambda: wb.optimizers.m_sam(0.1, 0.1, 0), "m must"),
-    (lambda: wb.optimizers.m_sam(0.1, 0.1, 2, ascent="sideways"), "ascent"),
+    (lambda: wb.optimizers.sam(0.1, 0.1, momentum="sideways"), "momentum"),
     (lambda: wb.optimizers.sam(0.1, "0.1"), "rho"),
     (lambda: wb.optimizers.multi_step_sam(0.1, 0.1, 0), "ascent_steps"),
     (lambda: by_name("adam", 0.1), "unknown optimizer 'adam'"),
     (lambda: by_name("gd+adam", 0.1), "unknown optimizer"),
     (lambda: one_step(wb.optimizers.m_sam(0.1, 0.1, 2), Samples()), "m must divide"),
-    (lambda: one_step(wb.optimizers.m_sam(0.1, 0.1, 2), Cubic()), "needs samples"),
+    (lambda: one_step(wb.optimizers.m_sam(0.1, 0.1, 2), Cubic()), "has no samples"),
 ]
 
 

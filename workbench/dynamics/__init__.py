@@ -1,8 +1,8 @@
 """Running rules on problems: single runs and whole sweeps."""
 
-from workbench.dynamics import times
+from workbench.dynamics import sources, times
 from workbench.dynamics.labelled import Labelled
-from workbench.dynamics.run import Run, run
+from workbench.dynamics.run import Checkpoint, Run, run
 from workbench.dynamics.sweep import sweep
 
-__all__ = ["Labelled", "Run", "run", "sweep", "times"]
+__all__ = ["Checkpoint", "Labelled", "Run", "run", "sources", "sweep", "times"]

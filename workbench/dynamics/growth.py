@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.dynamics.update_map import update_map
+from workbench.checks import require_count
+from workbench.dynamics.update_map import resting, update_map
 from workbench.optimizers.rule import Rule
 from workbench.problems.base import Problem
 
@@ -28,12 +29,11 @@ def growth_rate(
     decay ever overflows. Where the rule is linear around `point` (gradient descent, USAM and their relatives on
     quadratics) the size does not matter, and the rate tends to the log of the largest |eigenvalue| of the update whose
     eigenvector `direction` contains; elsewhere choose a small size. -inf where the displacement vanishes in one step.
-    Raises ValueError for rules with momentum and for steps < 2.
+    Raises ValueError for rules that carry a state (momentum) and for steps < 2.
     """
-    if rule.momentum != "none":
-        raise ValueError(f"growth_rate follows the parameters alone; {rule.name} also carries a velocity")
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 2:
-        raise ValueError(f"steps must be an int >= 2, got {steps!r}")
+    if len(resting(rule, point)) > 1:
+        raise ValueError(f"growth_rate follows the parameters alone; {rule.name} also carries a state")
+    require_count("steps", steps, 2)
     step = update_map(problem, rule)
     displacement, _ = _resized(direction, size)
     total = direction.new_zeros(())

@@ -8,6 +8,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from workbench import curvature, draws
+from workbench.dynamics.engine.lifting import Lifted
 from workbench.dynamics.run import Run, run
 from workbench.dynamics.sweep import sweep
 from workbench.dynamics.update_map import update_map
@@ -22,8 +23,7 @@ def converged(problem: Problem, rule: Rule, run: Run, tol: float = 1e-10) -> Boo
 
     False for runs that diverged.
     """
-    state = (run.parameters,) if run.state.velocity is None else (run.parameters, run.state.velocity)
-    following = update_map(problem, rule)(*state)[0]
+    following = update_map(problem, rule)(run.parameters, *Lifted(run.state).tensors)[0]
     return (norm(problem.gradient(run.parameters)) < tol) & (norm(subtract(following, run.parameters)) < tol)
 
 

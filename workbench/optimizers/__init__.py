@@ -1,21 +1,28 @@
-"""Update rules as pure functions: gradient descent, heavy ball and Nesterov around any effective gradient."""
+"""Update rules as pure functions: gradient descent, heavy ball and Nesterov around any effective gradient, and others."""
 
 from workbench.optimizers.adam import Adam, adam
-from workbench.optimizers.averaging.accumulators import (
-    EMA,
-    LAWA,
-    AveragedRule,
-    SegmentMean,
-    UniformMean,
-)
+from workbench.optimizers.averaging.accumulators import EMA, LAWA, SegmentMean, UniformMean
 from workbench.optimizers.averaging.loss_valley import LossValley, loss_valley
 from workbench.optimizers.averaging.swad import SWAD
-from workbench.optimizers.inner_maximisation import (
-    BestOf,
-    FullMaximisation,
-    PowerIteration,
-    sa_gd,
+from workbench.optimizers.continuous.diffusions import (
+    SDE,
+    EulerMaruyama,
+    LogEulerMaruyama,
+    Milstein,
 )
+from workbench.optimizers.continuous.flows import RK4, Euler, Heun
+from workbench.optimizers.inner_maximisation import BestOf, FullMaximisation, PowerIteration, sa_gd
+from workbench.optimizers.momentum import (
+    Descent,
+    HeavyBall,
+    Nesterov,
+    around,
+    by_name,
+    gradient_descent,
+    heavy_ball,
+    nesterov,
+)
+from workbench.optimizers.oracle import Moment, NotProvided, Oracle, Source
 from workbench.optimizers.pass_band import (
     admissible_set,
     curvature_polynomial,
@@ -24,27 +31,32 @@ from workbench.optimizers.pass_band import (
     stability_constant,
     update_radius,
 )
-from workbench.optimizers.rule import Oracle, Plain, Rule, State, gradient_descent, heavy_ball, nesterov
-from workbench.optimizers.schedules import LinearDecay, StepDecay, SwitchOn
-from workbench.optimizers.sharpness_aware import (
+from workbench.optimizers.rule import EffectiveGradient, Filter, Plain, Rule
+from workbench.optimizers.sam import (
     MSAM,
+    NSAM,
     GradientPenalty,
     HessianUSAM,
     MultiStepSAM,
     NestedUSAM,
+    PreviousSAM,
+    RandomSAM,
     TwoStepUSAM,
     UnifiedSAM,
-    by_name,
     gradient_penalty,
     hessian_usam,
     m_sam,
     multi_step_sam,
+    n_sam,
     nested_usam,
+    previous_sam,
+    random_sam,
     sam,
     two_step_usam,
     unified_sam,
     usam,
 )
+from workbench.optimizers.schedules import LinearDecay, StepDecay, SwitchOn
 from workbench.optimizers.torch.adapter import as_torch
 from workbench.optimizers.torch.batch_norm import recompute_batch_norm
 
@@ -52,23 +64,39 @@ __all__ = [
     "EMA",
     "LAWA",
     "MSAM",
+    "NSAM",
+    "RK4",
+    "SDE",
     "SWAD",
     "Adam",
-    "AveragedRule",
     "BestOf",
+    "Descent",
+    "EffectiveGradient",
+    "Euler",
+    "EulerMaruyama",
+    "Filter",
     "FullMaximisation",
     "GradientPenalty",
+    "HeavyBall",
     "HessianUSAM",
+    "Heun",
     "LinearDecay",
+    "LogEulerMaruyama",
     "LossValley",
+    "Milstein",
+    "Moment",
     "MultiStepSAM",
     "NestedUSAM",
+    "Nesterov",
+    "NotProvided",
     "Oracle",
     "Plain",
     "PowerIteration",
+    "PreviousSAM",
+    "RandomSAM",
     "Rule",
     "SegmentMean",
-    "State",
+    "Source",
     "StepDecay",
     "SwitchOn",
     "TwoStepUSAM",
@@ -76,6 +104,7 @@ __all__ = [
     "UniformMean",
     "adam",
     "admissible_set",
+    "around",
     "as_torch",
     "by_name",
     "curvature_polynomial",
@@ -88,8 +117,11 @@ __all__ = [
     "m_sam",
     "max_sharpness",
     "multi_step_sam",
+    "n_sam",
     "nested_usam",
     "nesterov",
+    "previous_sam",
+    "random_sam",
     "recompute_batch_norm",
     "sa_gd",
     "sam",

@@ -6,24 +6,24 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
-from workbench.optimizers.rule import EffectiveGradient, Oracle, Plain, refuse_outside
+from workbench.checks import refuse_outside
+from workbench.optimizers.oracle import Oracle
+from workbench.optimizers.rule import EffectiveGradient, Plain, Rule
 from workbench.optimizers.schedules import HyperParameter, at
-from workbench.parameters import Parameters, leaves, tree_map, zeros_like
+from workbench.parameters import Parameters, Scalar, tree_map, zeros_like
 
 
 class AdamState(NamedTuple):
-    """Steps taken, and the running means of the gradient and of its square."""
+    """The running means of the gradient and of its square."""
 
-    count: Int[Tensor, ""]
-    velocity: Parameters
+    mean: Parameters
     square: Parameters
 
 
-@dataclass(frozen=True)
-class Adam:
+@dataclass(frozen=True, repr=False)
+class Adam(Rule):
     """x+ = x - step_size m / (sqrt(v) + epsilon), m and v the bias-corrected running means of g~ and g~^2 (arXiv:1412.6980).
 
     The same numbers as torch.optim.Adam with betas (beta, beta_square).
@@ -48,27 +48,28 @@ class Adam:
 
     def init(self, parameters: Parameters) -> AdamState:
         """The state before the first step."""
-        count = torch.zeros((), dtype=torch.int64, device=leaves(parameters)[0].device)
-        return AdamState(count, zeros_like(parameters), zeros_like(parameters))
+        return AdamState(zeros_like(parameters), zeros_like(parameters))
 
     def step(self, oracle: Oracle, parameters: Parameters, state: AdamState) -> tuple[Parameters, AdamState]:
         """One update."""
-        count = state.count + 1
-        step_size = at(self.step_size, state.count)
-        beta, beta_square = at(self.beta, state.count), at(self.beta_square, state.count)
+        step_size = at(self.step_size, oracle.step)
+        beta, beta_square = at(self.beta, oracle.step), at(self.beta_square, oracle.step)
         gradient = self.gradient(oracle, parameters)
-        mean = tree_map(lambda m, g: torch.lerp(m, g, _like(1 - beta, m)), state.velocity, gradient)
+        mean = tree_map(lambda m, g: torch.lerp(m, g, _like(1 - beta, m)), state.mean, gradient)
         square = tree_map(lambda v, g: torch.lerp(v, g * g, _like(1 - beta_square, v)), state.square, gradient)
         # Powers in double precision, whatever the parameters are; the step as one quotient, to save passes over memory:
         # step_size m^ / (sqrt(v^) + epsilon) = m / (sqrt(v) slope + offset).
-        exponent = count.to(torch.float64)
+        exponent = (oracle.step + 1).to(torch.float64)
         corrected = step_size / (1 - beta**exponent)
         slope, offset = 1 / ((1 - beta_square**exponent).sqrt() * corrected), self.epsilon / corrected
 
         def move(x: Tensor, m: Tensor, v: Tensor) -> Tensor:
             return torch.addcdiv(x, m, torch.addcmul(_like(offset, x), v.sqrt(), _like(slope, x)), value=-1)
 
-        return tree_map(move, parameters, mean, square), AdamState(count, mean, square)
+        return tree_map(move, parameters, mean, square), AdamState(mean, square)
+
+    def duration(self, oracle: Oracle) -> Scalar:
+        return at(self.step_size, oracle.step)
 
 
 def _like(value: float | Tensor, leaf: Tensor) -> Tensor:

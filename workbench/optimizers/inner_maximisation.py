@@ -13,7 +13,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.optimizers.rule import Oracle, Rule, refuse_outside
+from workbench.checks import require_count
+from workbench.optimizers.momentum import Descent
+from workbench.optimizers.oracle import Oracle
+from workbench.optimizers.rule import EffectiveGradient
 from workbench.optimizers.schedules import HyperParameter, at
 from workbench.parameters import Parameters, add_scaled, normalised, scale
 
@@ -40,11 +43,10 @@ class PowerIteration:
     name = "power"
 
     def __post_init__(self) -> None:
-        if isinstance(self.iterations, bool) or not isinstance(self.iterations, int) or self.iterations < 0:
-            raise ValueError(f"iterations must be an int >= 0, got {self.iterations!r}")
+        require_count("iterations", self.iterations, 0)
 
     def __call__(self, oracle: Oracle, parameters: Parameters, rho: float | Tensor) -> Parameters:
-        displacement = scale(rho, normalised(oracle.random_direction(parameters)))
+        displacement = scale(rho, normalised(oracle.normal("ascent", parameters)))
         for _ in range(self.iterations):
             displacement = scale(rho, normalised(oracle.gradient(add_scaled(parameters, 1.0, displacement))))
         return displacement
@@ -79,29 +81,26 @@ def circle(directions: int = 360) -> Float[Tensor, "direction 2"]:
 
 
 @dataclass(frozen=True)
-class FullMaximisation:
+class FullMaximisation(EffectiveGradient):
     """g~(x) = grad F(x + v), v the maximiser's displacement. Unlike SAM's it need not vanish where the gradient does."""
 
     rho: HyperParameter
     maximiser: Maximiser
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.maximiser, Maximiser):
+            raise ValueError(f"maximiser must be one of this module's, e.g. PowerIteration(), got {self.maximiser!r}")
+
     @property
-    def name(self) -> str:
+    def name(self) -> str:  # type: ignore[override]
         return f"sa_gd[{self.maximiser.name}]"
 
-    @property
-    def ascent(self) -> str:
-        """ "random" where the maximiser draws random numbers, which runs then do on the host."""
-        return "random" if isinstance(self.maximiser, PowerIteration) else "own"
-
     def __call__(self, oracle: Oracle, parameters: Parameters) -> Parameters:
-        rho = at(self.rho, oracle.count)
+        rho = at(self.rho, oracle.step)
         return oracle.gradient(add_scaled(parameters, 1.0, self.maximiser(oracle, parameters, rho)))
 
 
-def sa_gd(step_size: HyperParameter, rho: HyperParameter, maximiser: Maximiser) -> Rule:
+def sa_gd(step_size: HyperParameter, rho: HyperParameter, maximiser: Maximiser) -> Descent:
     """Sharpness-aware gradient descent with full inner maximisation (arXiv:2511.03548, SA-GD)."""
-    refuse_outside("rho", rho, lower=0.0)
-    if not isinstance(maximiser, Maximiser):
-        raise ValueError(f"maximiser must be one of this module's, e.g. PowerIteration(), got {maximiser!r}")
-    return Rule(FullMaximisation(rho, maximiser), step_size)
+    return Descent(FullMaximisation(rho, maximiser), step_size)

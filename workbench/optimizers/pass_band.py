@@ -1,24 +1,25 @@
 """Which Hessian eigenvalues a converged optimizer can have ended at (arXiv:2510.09034).
 
 At a critical point the Jacobian of g~ is a polynomial p(H) of the Hessian. For almost every start, a limit of the rule has
-0 <= p(lambda) <= c/alpha for every eigenvalue lambda, with c = 2 (no momentum), 2(1+beta) (heavy ball),
-2(1+beta)/(1+2 beta) (Nesterov).
+0 <= p(lambda) <= c/step_size for every eigenvalue lambda, with c = 2 (no momentum), 2(1+beta) (heavy ball),
+2(1+beta)/(1+2 beta) (Nesterov). The rule itself knows p and c: `rule.filter()`.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy.optimize import brentq
 from torch import Tensor
 
-from workbench.optimizers.rule import Plain, Rule
-from workbench.optimizers.sharpness_aware import GradientPenalty, HessianUSAM, NestedUSAM, TwoStepUSAM, UnifiedSAM
-from workbench.parameters import concrete
+from workbench.optimizers.momentum import Descent
+from workbench.optimizers.rule import Filter, Rule
+from workbench.parameters import Scalar
 
 Interval = tuple[float, float]
 
@@ -29,33 +30,19 @@ Values = Any
 def curvature_polynomial(rule: Rule) -> Callable[[Values], Values]:
     """p with Jac g~ = p(H) at critical points, as a function of eigenvalues (floats, arrays or tensors).
 
-    gd: l; usam and grad_penalty: l(1 + rho l); usam_two_step: l(1 + rho l)^2; usam_nested: l(1 + rho l + rho^2 l^2);
-    hessian_usam: l(1 + rho l^2). Works inside sweeps, where every run has its own hyper-parameters.
+    Works inside sweeps, where every run has its own hyper-parameters.
     Raises ValueError for rules whose g~ is not differentiable at critical points.
     """
-    rho = _rho(rule)
-    match rule.gradient:
-        case Plain():
-            return lambda eigenvalue: eigenvalue * 1.0
-        case UnifiedSAM() | GradientPenalty():
-            return lambda eigenvalue: eigenvalue * (1 + rho * eigenvalue)
-        case TwoStepUSAM():
-            return lambda eigenvalue: eigenvalue * (1 + rho * eigenvalue) ** 2
-        case NestedUSAM():
-            return lambda eigenvalue: eigenvalue * (1 + rho * eigenvalue + (rho * eigenvalue) ** 2)
-        case HessianUSAM():
-            return lambda eigenvalue: eigenvalue * (1 + rho * eigenvalue**2)
-    raise _no_filter(rule)
+    return rule.filter().polynomial
 
 
-def stability_constant(rule: Rule) -> float | Tensor:
-    """c of the filter 0 <= p(lambda) <= c/alpha (Jury test on the momentum scheme's characteristic polynomial)."""
-    beta = _value("beta", rule.beta)
-    return {"none": 2.0, "heavy_ball": 2 * (1 + beta), "nesterov": 2 * (1 + beta) / (1 + 2 * beta)}[rule.momentum]
+def stability_constant(rule: Rule) -> Scalar:
+    """c of the filter 0 <= p(lambda) <= c/step_size (Jury test on the momentum scheme's characteristic polynomial)."""
+    return rule.filter().constant
 
 
 def filter_ratio(rule: Rule, eigenvalues: Values) -> Values:
-    """alpha p(lambda)/c for every eigenvalue: between 0 and 1 where the filter lets it pass.
+    """step_size p(lambda)/c for every eigenvalue: between 0 and 1 where the filter lets it pass.
 
     Works inside sweeps.
 
@@ -63,28 +50,20 @@ def filter_ratio(rule: Rule, eigenvalues: Values) -> Values:
     >>> filter_ratio(gradient_descent(0.5), 3.0)
     0.75
     """
-    return _value("step_size", rule.step_size) * curvature_polynomial(rule)(eigenvalues) / stability_constant(rule)
+    known = rule.filter()
+    return known.step_size * known.polynomial(eigenvalues) / known.constant
 
 
 def update_radius(rule: Rule, eigenvalue: Float[np.ndarray, ...]) -> Float[np.ndarray, ...]:
-    """Spectral radius of the update's Jacobian in an eigendirection of the Hessian, at a critical point.
-
-    With q = alpha p(lambda) it is |1 - q| without momentum, and the larger root's modulus of z^2 - (1 + beta - q) z + beta
-    (heavy ball) or z^2 - (1 + beta)(1 - q) z + beta (1 - q) (Nesterov).
-    """
-    step_size, beta = _number("step_size", rule.step_size), _number("beta", rule.beta)
-    q = step_size * curvature_polynomial(rule)(np.asarray(eigenvalue, dtype=float))
-    if rule.momentum == "none":
-        return np.abs(1 - q)
-    trace, product = (
-        (1 + beta - q, beta + 0 * q) if rule.momentum == "heavy_ball" else ((1 + beta) * (1 - q), beta * (1 - q))
-    )
-    root = np.sqrt((trace**2 - 4 * product).astype(complex))
-    return np.maximum(np.abs(trace + root), np.abs(trace - root)) / 2
+    """Spectral radius of the update's Jacobian in an eigendirection of the Hessian, at a critical point."""
+    known = _numbers(rule)
+    if not isinstance(rule, Descent):
+        raise ValueError(f"{rule.name} has no momentum scheme whose update has a known radius; use update_jacobian")
+    return rule.radius(known.step_size * known.polynomial(np.asarray(eigenvalue, dtype=float)))  # type: ignore[arg-type]
 
 
 def admissible_set(rule: Rule) -> list[Interval]:
-    """The eigenvalues lambda with 0 <= p(lambda) <= c/alpha, as disjoint closed intervals in increasing order.
+    """The eigenvalues lambda with 0 <= p(lambda) <= c/step_size, as disjoint closed intervals in increasing order.
 
     A single point appears as an interval of length zero (-1/rho for Two-step USAM).
 
@@ -94,20 +73,18 @@ def admissible_set(rule: Rule) -> list[Interval]:
     >>> admissible_set(usam(0.5, 0.5))
     [(-4.0, -2.0), (0.0, 2.0)]
     """
-    polynomial, rho = curvature_polynomial(rule), float(_rho(rule))
-    bound = float(stability_constant(rule)) / _number("step_size", rule.step_size)
-    if rho == 0 or isinstance(rule.gradient, Plain):
-        return [(0.0, bound)]
-    if isinstance(rule.gradient, (UnifiedSAM, GradientPenalty)):
-        root = math.sqrt(1 + 4 * rho * bound)
-        # (-1 + root)/(2 rho) without the cancellation at small rho.
-        return [(-(1 + root) / (2 * rho), -1 / rho), (0.0, 2 * bound / (1 + root))]
-    # The other polynomials increase on [0, inf) with p(lambda) >= lambda there.
-    upper = brentq(
-        lambda eigenvalue: polynomial(eigenvalue) - bound, 0.0, bound, xtol=1e-300, rtol=4 * np.finfo(float).eps
-    )
-    below = [(-1 / rho, -1 / rho)] if isinstance(rule.gradient, TwoStepUSAM) else []
-    return [*below, (0.0, float(upper))]  # type: ignore[arg-type]
+    known = _numbers(rule)
+    lowest = [float(c) for c in known.coefficients]
+    bound = float(known.bound)
+    at_bound = [lowest[0] - bound, *lowest[1:]]
+    edges = sorted({*_roots(lowest), *_roots(at_bound)})
+    intervals: list[Interval] = []
+    for low, high in itertools.pairwise(edges):
+        if 0 <= _value(lowest, low / 2 + high / 2) <= bound:
+            low = intervals.pop()[0] if intervals and intervals[-1][1] == low else low
+            intervals.append((low, high))
+    inside = [edge for edge in edges if not any(low <= edge <= high for low, high in intervals)]
+    return sorted([*intervals, *((edge, edge) for edge in inside)])
 
 
 def max_sharpness(rule: Rule) -> float:
@@ -115,41 +92,73 @@ def max_sharpness(rule: Rule) -> float:
     return admissible_set(rule)[-1][1]
 
 
-def _rho(rule: Rule) -> float | Tensor:
-    gradient = rule.gradient
-    if isinstance(gradient, Plain):
-        return 0.0
-    if isinstance(gradient, UnifiedSAM) and _number("lam", gradient.lam) != 0 and not _is_zero(gradient.rho):
-        raise _no_filter(rule)
-    if "rho" not in vars(gradient):
-        raise _no_filter(rule)
-    return _value("rho", vars(gradient)["rho"])
+def _numbers(rule: Rule) -> Filter:
+    known = rule.filter()
+    for name, value in (
+        ("step_size", known.step_size),
+        ("beta", known.constant),
+        *(("rho", c) for c in known.coefficients),
+    ):
+        if isinstance(value, Tensor):
+            raise ValueError(
+                f"{name} differs from run to run; ask for the pass band outside the sweep, one rule at a time"
+            )
+    return known
 
 
-def _is_zero(rho: object) -> bool:
-    number = _value("rho", rho)
-    return not isinstance(number, Tensor) and number == 0
+def _value(coefficients: Sequence[float], x: float) -> float:
+    """The polynomial (coefficients lowest first); exactly 0 where rounding alone keeps it from 0."""
+    value = size = 0.0
+    for coefficient in reversed(coefficients):
+        value, size = value * x + coefficient, size * abs(x) + abs(coefficient)
+    return 0.0 if abs(value) <= 4 * np.finfo(float).eps * size < math.inf else value
 
 
-def _value(name: str, value: object) -> float | Tensor:
-    """The number, or the tensor of a sweep in which every run has its own."""
-    if callable(value):
-        raise ValueError(f"{name} is a schedule; the filter is defined for constant hyper-parameters")
-    if isinstance(value, Tensor):
-        number = concrete(value)
-        return value if number is None else number
-    return float(value)  # type: ignore[arg-type]
+def _roots(coefficients: Sequence[float]) -> list[float]:
+    """All real roots, to rounding, each once: between two turning points there is at most one."""
+    while coefficients and coefficients[-1] == 0:
+        coefficients = coefficients[:-1]
+    if len(coefficients) < 2:
+        return []
+    if coefficients[0] == 0:
+        return sorted({0.0, *_roots(coefficients[1:])})
+    if len(coefficients) == 2:
+        return [-coefficients[0] / coefficients[1]]
+    largest = float(np.finfo(float).max)
+    turning = _roots([k * c for k, c in enumerate(coefficients)][1:])
+    found = [x for x in turning if _value(coefficients, x) == 0]
+    for low, high in zip([-largest, *turning], [*turning, largest], strict=True):
+        ends = _value(coefficients, low), _value(coefficients, high)
+        if math.copysign(1, ends[0]) != math.copysign(1, ends[1]) and 0 not in ends:
+            found.append(_crossing(coefficients, low, high))
+    return sorted(found)
 
 
-def _number(name: str, value: object) -> float:
-    number = _value(name, value)
-    if isinstance(number, Tensor):
-        raise ValueError(f"{name} differs from run to run; ask for the pass band outside the sweep, one rule at a time")
-    return number
+def _crossing(coefficients: Sequence[float], low: float, high: float) -> float:
+    """The change of sign between low and high: bisection over the floating point numbers themselves, at any scale."""
+    first, last = _place(low), _place(high)
+    rising = _plain(coefficients, low) < 0
+    while last - first > 1:
+        middle = (first + last) // 2
+        value = _plain(coefficients, _number(middle))
+        if value == 0:
+            return _number(middle)
+        first, last = (middle, last) if (value < 0) == rising else (first, middle)
+    return _number(last)
 
 
-def _no_filter(rule: Rule) -> ValueError:
-    return ValueError(
-        f"{rule.name} has no eigenvalue filter: its effective gradient is not differentiable at critical points or is "
-        "random; the filter is known for gd, usam, grad_penalty, usam_two_step, usam_nested and hessian_usam"
-    )
+def _plain(coefficients: Sequence[float], x: float) -> float:
+    value = 0.0
+    for coefficient in reversed(coefficients):
+        value = value * x + coefficient
+    return value
+
+
+def _place(x: float) -> int:
+    """Where x stands in the order of all floating point numbers."""
+    bits = struct.unpack("<q", struct.pack("<d", x))[0]
+    return bits if bits >= 0 else -(bits & (2**63 - 1))
+
+
+def _number(place: int) -> float:
+    return math.copysign(struct.unpack("<d", struct.pack("<q", abs(place)))[0], place)

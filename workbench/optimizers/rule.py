@@ -1,75 +1,101 @@
-"""An update rule: a momentum scheme around an effective gradient, as a pair of pure functions.
+"""What an update rule is: `init` and `step`, pure functions of parameters, a state, and an oracle for the loss.
 
-`rule.init(parameters) -> state` and `rule.step(oracle, parameters, state) -> (parameters, state)`. The effective gradient
-g~ is what the rule follows instead of the gradient g: g itself, or the gradient at a displaced point (the SAM family).
+    parameters, state = rule.step(oracle, parameters, state)
+
+What a rule needs of the loop (groups of samples, the previous minibatch, random numbers, ...) it simply asks of the oracle;
+one dry step before the first finds out, and refuses what a run cannot answer (`workbench.optimizers.oracle`).
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol, get_args, runtime_checkable
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, ClassVar, TypeVar
 
-import torch
-from jaxtyping import Int
 from torch import Tensor
 
-from workbench.optimizers.schedules import HyperParameter, at
-from workbench.parameters import Parameters, add_scaled, concrete, leaves, zeros_like
-
-Momentum = Literal["none", "heavy_ball", "nesterov"]
-
-
-@runtime_checkable
-class Oracle(Protocol):
-    """What a rule may ask about the loss at one step. The minibatch of the step is fixed by whoever runs the rule."""
-
-    @property
-    def count(self) -> Int[Tensor, ""]:
-        """Steps taken so far."""
-        ...
-
-    def gradient(self, parameters: Parameters) -> Parameters:
-        """Gradient of the minibatch loss."""
-        ...
-
-    def hessian_vector_product(self, parameters: Parameters, vector: Parameters) -> Parameters:
-        """Hessian of the minibatch loss times a vector."""
-        ...
-
-    def full_gradient(self, parameters: Parameters) -> Parameters:
-        """Gradient of the loss over all samples."""
-        ...
-
-    def previous_gradient(self, parameters: Parameters) -> Parameters:
-        """Gradient of the previous step's minibatch loss (of this step's at the first one)."""
-        ...
-
-    def random_direction(self, parameters: Parameters) -> Parameters:
-        """Standard normal entries, fresh at every step."""
-        ...
-
-    def group_gradients(self, parameters: Parameters, size: int) -> Parameters:
-        """Gradients of the minibatch's consecutive groups of `size` samples; leading dimension group."""
-        ...
-
-    def group_gradients_at(self, parameters: Parameters, size: int) -> Parameters:
-        """The same, each group at its own parameters (leading dimension group)."""
-        ...
+from workbench.checks import refuse_outside
+from workbench.optimizers.oracle import Oracle
+from workbench.optimizers.schedules import HyperParameter
+from workbench.parameters import Parameters, Scalar, concrete
 
 
-@runtime_checkable
-class EffectiveGradient(Protocol):
-    """The field g~ that a rule follows. Vanishes where the gradient does."""
+class Rule:
+    """Base of all update rules. Only `step` must be written.
+
+    A rule is a frozen dataclass of its hyper-parameters: numbers, 0-dim tensors (one value per run in a sweep) or schedules
+    (`workbench.optimizers.schedules`; `at(value, oracle.step)` gives the value of a step).
+    """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What the rule is called."""
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower()
 
-    def __call__(self, oracle: Oracle, parameters: Parameters) -> Parameters: ...
+    def init(self, parameters: Parameters) -> Any:
+        """The state before the first step: tensors in tuples, NamedTuples and dicts."""
+        return ()
+
+    def step(self, oracle: Oracle, parameters: Parameters, state: Any) -> tuple[Parameters, Any]:
+        """One update."""
+        raise NotImplementedError(f"{type(self).__name__} has no step")
+
+    def duration(self, oracle: Oracle) -> Scalar:
+        """The time that this step takes: a step size, dt, a waiting time (from the same draw as in `step`)."""
+        return 1.0
+
+    def points(self, parameters: Parameters, state: Any) -> dict[str, Parameters]:
+        """Further sequences that a run can record, by name."""
+        return {}
+
+    def filter(self) -> Filter:
+        """Which Hessian eigenvalues the rule lets pass. Raises ValueError where it has no such filter."""
+        raise ValueError(
+            f"{self.name} has no eigenvalue filter: it is defined for constant steps along a gradient field"
+        )
+
+    def __repr__(self) -> str:
+        listed = fields(self) if is_dataclass(self) else ()
+        shown = {field.name: getattr(self, field.name) for field in listed if field.repr}
+        along = [value for value in shown.values() if isinstance(value, EffectiveGradient) and is_dataclass(value)]
+        values = {name: value for name, value in shown.items() if not any(value is gradient for gradient in along)}
+        for gradient in along:
+            values |= {part.name: getattr(gradient, part.name) for part in fields(gradient)}
+        return f"{self.name}({', '.join(f'{n}={_short(value)}' for n, value in values.items() if value is not None)})"
+
+    def _repr_html_(self) -> str:
+        from workbench.optimizers.rendering import rule_html
+
+        return rule_html(self)
+
+
+class EffectiveGradient:
+    """The field g~ that a rule follows instead of the gradient g: g itself, or the gradient at a displaced point."""
+
+    name: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        if hasattr(self, "rho"):
+            refuse_outside("rho", self.rho, lower=0.0)
+
+    def __call__(self, oracle: Oracle, parameters: Parameters) -> Parameters:
+        """g~ at the parameters, with the samples of this step."""
+        raise NotImplementedError(f"{type(self).__name__} has no __call__")
+
+    def curvature(self) -> tuple[Scalar, ...]:
+        """The coefficients, lowest first, of the polynomial p with Jac g~ = p(H) at critical points (arXiv:2510.09034).
+
+        Raises ValueError where there is none: g~ is not differentiable there, random, or of other samples.
+        """
+        raise ValueError(
+            f"{self.name} has no eigenvalue filter: its effective gradient is not differentiable at critical points, or is "
+            "random or of groups of samples"
+        )
 
 
 @dataclass(frozen=True)
-class Plain:
+class Plain(EffectiveGradient):
     """g~ = g, the minibatch gradient."""
 
     name = "gd"
@@ -77,124 +103,57 @@ class Plain:
     def __call__(self, oracle: Oracle, parameters: Parameters) -> Parameters:
         return oracle.gradient(parameters)
 
-
-@runtime_checkable
-class UpdateRule(Protocol):
-    """What `wb.run` drives: `Rule`, `Adam`, or either with averages of its iterates. States have a `count`."""
-
-    @property
-    def gradient(self) -> EffectiveGradient: ...
-
-    @property
-    def step_size(self) -> HyperParameter: ...
-
-    def init(self, parameters: Parameters) -> Any: ...
-
-    def step(self, oracle: Oracle, parameters: Parameters, state: Any) -> tuple[Parameters, Any]: ...
+    def curvature(self) -> tuple[Scalar, ...]:
+        return (0.0, 1.0)
 
 
-class State(NamedTuple):
-    """What a rule carries from step to step: the number of steps taken, and the velocity v where there is momentum."""
+@dataclass(frozen=True, eq=False)
+class Filter:
+    """A converged rule rests only where 0 <= p(lambda) <= constant/step_size for every Hessian eigenvalue lambda.
 
-    count: Int[Tensor, ""]
-    velocity: Parameters | None
-
-
-@dataclass(frozen=True, repr=False)
-class Rule:
-    """x+ = x - alpha g~(x), with heavy-ball or Nesterov momentum beta.
-
-    With the velocity v (zero at the start):
-      none        x+ = x - alpha g~(x)
-      heavy_ball  v+ = beta v + g~(x),                   x+ = x - alpha v+
-      nesterov    y = x - alpha beta v, v+ = beta v + g~(y),  x+ = x - alpha v+
-    For a constant step size these are x+ = x + beta (x - x_prev) - alpha g~(x), and the same with g~ and the step taken
-    at y = x + beta (x - x_prev). When the step size changes, v is kept (as in torch.optim.SGD), not x - x_prev.
+    `coefficients` of p, lowest first; `constant` is c of the momentum scheme. Both may differ from run to run.
     """
 
-    gradient: EffectiveGradient
-    step_size: HyperParameter
-    momentum: Momentum = "none"
-    beta: HyperParameter = 0.0
-
-    def __post_init__(self) -> None:
-        if self.momentum not in get_args(Momentum):
-            raise ValueError(f"momentum must be one of {', '.join(get_args(Momentum))}, got {self.momentum!r}")
-        refuse_outside("step_size", self.step_size, lower=0.0, open_lower=True)
-        refuse_outside("beta", self.beta, lower=0.0, upper=1.0, open_upper=True)
+    coefficients: tuple[Scalar, ...]
+    constant: Scalar
+    step_size: Scalar
 
     @property
-    def name(self) -> str:
-        """The effective gradient's name and the momentum's, e.g. "usam+heavy_ball"."""
-        return self.gradient.name if self.momentum == "none" else f"{self.gradient.name}+{self.momentum}"
+    def bound(self) -> Scalar:
+        """constant/step_size."""
+        return self.constant / self.step_size
 
-    def __repr__(self) -> str:
-        values = {"step_size": self.step_size} | ({} if self.momentum == "none" else {"beta": self.beta})
-        values |= {name: value for name, value in vars(self.gradient).items() if value is not None}
-        return f"{self.name}({', '.join(f'{name}={_short(value)}' for name, value in values.items())})"
-
-    def _repr_html_(self) -> str:
-        from workbench.optimizers.rendering import rule_html
-
-        return rule_html(self)
-
-    def init(self, parameters: Parameters) -> State:
-        """The state before the first step."""
-        count = torch.zeros((), dtype=torch.int64, device=leaves(parameters)[0].device)
-        return State(count, None if self.momentum == "none" else zeros_like(parameters))
-
-    def step(self, oracle: Oracle, parameters: Parameters, state: State) -> tuple[Parameters, State]:
-        """One update."""
-        step_size = at(self.step_size, state.count)
-        if state.velocity is None:
-            direction = self.gradient(oracle, parameters)
-            return add_scaled(parameters, -step_size, direction), State(state.count + 1, None)
-        beta, point = at(self.beta, state.count), parameters
-        if self.momentum == "nesterov":
-            point = add_scaled(parameters, -step_size * beta, state.velocity)
-        velocity = add_scaled(self.gradient(oracle, point), beta, state.velocity)
-        return add_scaled(parameters, -step_size, velocity), State(state.count + 1, velocity)
+    def polynomial(self, eigenvalue: Any) -> Any:
+        """p at eigenvalues: numbers, arrays or tensors."""
+        value = self.coefficients[-1]
+        for coefficient in self.coefficients[-2::-1]:
+            value = value * eigenvalue + coefficient
+        return value
 
 
-def refuse_outside(
-    name: str,
-    value: object,
-    *,
-    lower: float = -math.inf,
-    upper: float = math.inf,
-    open_lower: bool = False,
-    open_upper: bool = False,
-) -> None:
-    """Raise ValueError when a plain number lies outside its range (tensors and schedules are taken as they are)."""
-    if isinstance(value, Tensor) or callable(value):
-        return
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"{name} must be a number, a 0-dim tensor or a schedule, got {value!r}")
-    above = value > lower if open_lower else value >= lower
-    below = value < upper if open_upper else value <= upper
-    if not (math.isfinite(value) and above and below):
-        left = f"{'(' if open_lower or lower == -math.inf else '['}{lower:g}"
-        right = f"{upper:g}{')' if open_upper or upper == math.inf else ']'}"
-        raise ValueError(f"{name} must be a finite number in {left}, {right}, got {value!r}")
+F = TypeVar("F", bound=Callable[..., Rule])
+CONSTRUCTORS: dict[str, Callable[..., Rule]] = {}
+"""Constructors by name, as notebooks and cards spell them (see `by_name`)."""
+
+
+def constructor(function: F) -> F:
+    """Make a constructor known to `by_name` under its own name."""
+    CONSTRUCTORS[function.__name__] = function
+    return function
+
+
+def constant(name: str, value: HyperParameter) -> Scalar:
+    """A hyper-parameter that is no schedule: the number, or the tensor of a sweep in which every run has its own."""
+    if isinstance(value, Tensor):
+        number = concrete(value)
+        return value if number is None else number
+    if callable(value):
+        raise ValueError(f"{name} is a schedule; the filter is defined for constant hyper-parameters")
+    return float(value)
 
 
 def _short(value: object) -> str:
     if isinstance(value, Tensor):
-        number = concrete(value)
+        number = concrete(value) if value.dim() == 0 else None
         return "<one value per run>" if number is None else f"{number:.6g}"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def gradient_descent(step_size: HyperParameter) -> Rule:
-    """x+ = x - step_size g(x). With minibatches this is SGD."""
-    return Rule(Plain(), step_size)
-
-
-def heavy_ball(step_size: HyperParameter, beta: HyperParameter, gradient: EffectiveGradient | None = None) -> Rule:
-    """Polyak's heavy ball x+ = x + beta (x - x_prev) - step_size g~(x), around any effective gradient."""
-    return Rule(gradient or Plain(), step_size, "heavy_ball", beta)
-
-
-def nesterov(step_size: HyperParameter, beta: HyperParameter, gradient: EffectiveGradient | None = None) -> Rule:
-    """Nesterov's y = x + beta (x - x_prev), x+ = y - step_size g~(y), around any effective gradient."""
-    return Rule(gradient or Plain(), step_size, "nesterov", beta)

@@ -11,16 +11,17 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-Count: TypeAlias = Int[Tensor, ""]
 HyperParameter: TypeAlias = float | Tensor | Callable[[Tensor], Tensor]
 
 
-def at(value: HyperParameter, count: Count) -> float | Tensor:
-    """The hyper-parameter's value at step `count` (0 for the first step)."""
-    return value(count) if callable(value) else value
+def at(value: HyperParameter, step: Int[Tensor, ""]) -> float | Tensor:
+    """The hyper-parameter's value at a step (0 for the first). Schedules get the step in double precision: 1/(step + 1) of an
+    integer tensor would be in single precision, whatever the run's is.
+    """
+    return value(step.to(torch.float64)) if callable(value) else value
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class StepDecay:
     milestones: tuple[int, ...]
     factor: float = 0.1
 
-    def __call__(self, count: Count) -> Tensor:
-        passed = torch.stack([(count >= milestone).to(torch.float64) for milestone in self.milestones]).sum()
+    def __call__(self, step: Float[Tensor, ""]) -> Tensor:
+        passed = torch.stack([(step >= milestone).to(torch.float64) for milestone in self.milestones]).sum()
         return self.value * self.factor**passed
 
 
@@ -43,8 +44,8 @@ class LinearDecay:
     value: float | Tensor
     steps: int
 
-    def __call__(self, count: Count) -> Tensor:
-        return self.value * (1.0 - count.to(torch.float64) / self.steps).clamp(min=0.0)
+    def __call__(self, step: Float[Tensor, ""]) -> Tensor:
+        return self.value * (1.0 - step / self.steps).clamp(min=0.0)
 
 
 @dataclass(frozen=True)
@@ -54,5 +55,5 @@ class SwitchOn:
     value: float | Tensor
     start: int | Tensor
 
-    def __call__(self, count: Count) -> Tensor:
-        return (count >= self.start).to(torch.float64) * self.value
+    def __call__(self, step: Float[Tensor, ""]) -> Tensor:
+        return (step >= self.start).to(torch.float64) * self.value

@@ -76,6 +76,15 @@ class Problem(Generic[P]):
             return torch.func.grad(self.loss)(parameters)
         return torch.func.grad(self.batch_loss)(parameters, batch)
 
+    def weighted_gradient(self, parameters: P, batch: Batch, weights: Float[Tensor, " sample"]) -> P:
+        """Gradient of the mean over a batch of weight times `sample_loss`."""
+        in_dims = (None, *(0 for _ in batch))
+
+        def weighted(point: P) -> Tensor:
+            return (weights * torch.func.vmap(self.sample_loss, in_dims)(point, *batch)).mean()
+
+        return torch.func.grad(weighted)(parameters)
+
     @property
     def measures(self) -> Mapping[str, Measure]:
         """What runs on this problem can record by name."""

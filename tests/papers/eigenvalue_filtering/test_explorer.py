@@ -17,7 +17,7 @@ def test_band_and_curve_of_usam():
     np.testing.assert_allclose(picture.ratios, 0.25 * picture.eigenvalues * (1 + 0.5 * picture.eigenvalues))
 
 
-@pytest.mark.parametrize("name", ["hessian_usam+nesterov", "grad_penalty+heavy_ball", "usam_two_step"])
+@pytest.mark.parametrize("name", ["hessian_usam+nesterov", "gradient_penalty+heavy_ball", "two_step_usam"])
 def test_runs_side_by_side_are_each_run_alone(name):
     kind, _, momentum = name.partition("+")
     picture = explorer.compute(kind, momentum or "none", 0.1, 0.05, 0.5)
@@ -40,7 +40,7 @@ def test_every_limit_lies_in_the_band():
 def test_large_radius_takes_usam_to_the_saddle_and_two_step_usam_not():
     # At the saddle the sharpness is 1, at every minimum at least 2.
     assert (explorer.compute("usam", "none", 0.05, 1.5).limit_sharpness < 1.01).any()
-    assert not (explorer.compute("usam_nested", "none", 0.05, 1.5).limit_sharpness < 1.01).any()
+    assert not (explorer.compute("nested_usam", "none", 0.05, 1.5).limit_sharpness < 1.01).any()
 
 
 @pytest.mark.parametrize("kind", explorer.KINDS)

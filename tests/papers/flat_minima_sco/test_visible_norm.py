@@ -162,7 +162,7 @@ def test_with_weights_the_maximiser_is_one_coordinate():
 
 class _Count:
     def __init__(self, count):
-        self.count = torch.tensor(count)
+        self.step = torch.tensor(count)
 
 
 def test_states_that_do_not_fit_are_refused_with_their_size():

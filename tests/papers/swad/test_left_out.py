@@ -7,10 +7,11 @@ from PIL import Image
 
 import workbench as wb
 from workbench.data import rotated_digits
-from workbench.dynamics.minibatches import Minibatches
+from workbench.draws import Stratified, numbers
 from workbench.papers.swad.image_folders import domain_images, left_out_images
 from workbench.papers.swad.left_out import left_out, n_domains
 from workbench.papers.swad.rotated_digits import left_out_digits
+from workbench.problems.base import Problem
 from workbench.problems.networks.resnet50 import ResNet50, load_backbone, rotated_mnist_cnn
 
 
@@ -83,8 +84,7 @@ def test_initial_weights_are_uniform_within_the_fan_in():
 
 
 def test_minibatches_hold_equally_many_of_every_stratum():
-    batches = Minibatches(0, 60, 12, "replacement", (10, 20, 30))
-    drawn = torch.stack([batches.indices(step) for step in range(400)]).reshape(400, 3, 4)
+    drawn = numbers(Stratified("batches", (10, 20, 30), 4), 0, 400).reshape(400, 3, 4)
     for stratum, (low, high) in enumerate(((0, 10), (10, 30), (30, 60))):
         values = drawn[:, stratum]
         assert int(values.min()) == low and int(values.max()) == high - 1
@@ -92,10 +92,21 @@ def test_minibatches_hold_equally_many_of_every_stratum():
         assert float(counts.max() / counts.mean()) < 1.5
 
 
+class Strata(Problem):
+    data = (torch.ones(60, dtype=torch.float64),)
+    strata = (10, 20, 30)
+
+    def initial(self, seed):
+        return torch.zeros(1, dtype=torch.float64)
+
+    def sample_loss(self, parameters, x):
+        return (parameters[0] - x) ** 2
+
+
 @pytest.mark.parametrize(("sampling", "size"), [("epoch", 12), ("replacement", 10)])
 def test_strata_that_do_not_fit_are_refused(sampling, size):
     with pytest.raises(ValueError, match="3 strata needs sampling='replacement' and a batch_size that they divide"):
-        Minibatches(0, 60, size, sampling, (10, 20, 30))
+        wb.run(Strata(), wb.optimizers.gradient_descent(0.1), steps=2, batch_size=size, sampling=sampling)
 
 
 def test_folders_split_into_sources_validation_and_target(folder):

@@ -24,13 +24,13 @@ tensor([3.])
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from workbench.optimizers.rule import Oracle, UpdateRule, refuse_outside
+from workbench.checks import refuse_outside, require_count
 from workbench.parameters import Parameters, leaves, tree_map
 
 
@@ -88,8 +88,9 @@ class UniformMean:
     every: int = 1
 
     def __post_init__(self) -> None:
-        _require_count("start", self.start, 0)
-        _require_count("every", self.every, 1)
+        if not isinstance(self.start, Tensor):
+            require_count("start", self.start, 0)
+        require_count("every", self.every, 1)
 
     def init(self, parameters: Parameters) -> AverageState:
         return AverageState(_zero(parameters), accumulator(parameters))
@@ -117,9 +118,9 @@ class SegmentMean:
     first: int | None = None
 
     def __post_init__(self) -> None:
-        _require_count("every", self.every, 1)
+        require_count("every", self.every, 1)
         if self.first is not None:
-            _require_count("first", self.first, 1)
+            require_count("first", self.first, 1)
 
     def init(self, parameters: Parameters) -> AverageState:
         return AverageState(_zero(parameters), accumulator(parameters))
@@ -148,10 +149,10 @@ class LAWA:
     first: int | None = None
 
     def __post_init__(self) -> None:
-        _require_count("k", self.k, 1)
-        _require_count("every", self.every, 1)
+        require_count("k", self.k, 1)
+        require_count("every", self.every, 1)
         if self.first is not None:
-            _require_count("first", self.first, 1)
+            require_count("first", self.first, 1)
 
     def init(self, parameters: Parameters) -> AverageState:
         kept = tree_map(lambda leaf: leaf.detach().expand(self.k, *leaf.shape).clone(), parameters)
@@ -192,56 +193,6 @@ class LAWA:
         return torch.clamp((count - first) // self.every + 1, min=0)
 
 
-class AveragedState(NamedTuple):
-    """The state of a rule and those of the averages of its iterates."""
-
-    rule: Any
-    averages: dict[str, AverageState]
-
-    @property
-    def count(self) -> Int[Tensor, ""]:  # type: ignore[override]
-        """Steps taken so far."""
-        return self.rule.count
-
-    @property
-    def velocity(self) -> Parameters | None:
-        """The velocity of the rule."""
-        return self.rule.velocity
-
-
-@dataclass(frozen=True)
-class AveragedRule:
-    """A rule whose state also carries averages of its iterates; the iterates themselves are the rule's, to the bit."""
-
-    rule: UpdateRule
-    averages: dict[str, Average]
-
-    @property
-    def gradient(self):
-        """The rule's effective gradient."""
-        return self.rule.gradient
-
-    @property
-    def step_size(self):
-        """The rule's step size."""
-        return self.rule.step_size
-
-    def init(self, parameters: Parameters) -> AveragedState:
-        """The state before the first step."""
-        averages = {name: average.init(parameters) for name, average in self.averages.items()}
-        return AveragedState(self.rule.init(parameters), averages)
-
-    def step(self, oracle: Oracle, parameters: Parameters, state: AveragedState) -> tuple[Parameters, AveragedState]:
-        """One update of the rule, then one of every average."""
-        parameters, inner = self.rule.step(oracle, parameters, state.rule)
-        averages = {name: average.update(parameters, state.averages[name]) for name, average in self.averages.items()}
-        return parameters, AveragedState(inner, averages)
-
-    def values(self, state: AveragedState) -> dict[str, Parameters]:
-        """Every average by name."""
-        return {name: average.value(state.averages[name]) for name, average in self.averages.items()}
-
-
 def _zero(parameters: Parameters) -> Tensor:
     return torch.zeros((), dtype=torch.int64, device=leaves(parameters)[0].device)
 
@@ -273,10 +224,3 @@ def towards(mean: Parameters, parameters: Parameters, weight: float | Tensor) ->
         return torch.lerp(m, x, weight.to(m.dtype) if isinstance(weight, Tensor) else weight)
 
     return tree_map(one, mean, parameters)
-
-
-def _require_count(name: str, value: object, low: int) -> None:
-    if isinstance(value, Tensor):
-        return
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise ValueError(f"{name} must be an int >= {low}, got {value!r}")

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch._C._functorch import is_batchedtensor
 
-from workbench.optimizers.rule import refuse_outside
+from workbench.checks import refuse_outside
 
 Variant = Literal["paper", "released"]
 

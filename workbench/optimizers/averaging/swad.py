@@ -9,9 +9,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch._C._functorch import is_batchedtensor
 
+from workbench.checks import refuse_outside
 from workbench.optimizers.averaging.accumulators import accumulator, has_mean, towards
 from workbench.optimizers.averaging.loss_valley import warn_unless
-from workbench.optimizers.rule import refuse_outside
 from workbench.parameters import Parameters, leaves, tree_map
 
 

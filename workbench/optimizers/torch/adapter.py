@@ -11,6 +11,7 @@ Two ways of calling `step`:
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -19,16 +20,19 @@ import torch
 from torch import Tensor
 
 from workbench.compiler import compiler_found, inductor_options
-from workbench.optimizers.rule import Rule, State
+from workbench.draws.host import Seed
+from workbench.draws.table import Table, rows_of
+from workbench.optimizers.oracle import Moment, Needs, NotProvided, Source, needs
+from workbench.optimizers.rule import Rule
 from workbench.optimizers.schedules import at
-from workbench.optimizers.torch.oracles import Batch, ClosureOracle, Packing, SampleOracle, Tape, Transforms
-from workbench.parameters import Parameters, concrete
+from workbench.optimizers.torch.oracles import Batch, ClosureSource, ModuleBatch, Packing, Tape, Transforms
+from workbench.parameters import Parameters, concrete, leaves
 
 
 class RuleOptimizer(torch.optim.Optimizer):
     """A rule driving a module's parameters. Parameter groups may each have their own `step_size`.
 
-    The displacement's norm is taken over all groups together. The state (velocity, number of steps) is in `state_dict`.
+    The displacement's norm is taken over all groups together. The rule's state and the number of steps are in `state_dict`.
     """
 
     def __init__(
@@ -37,6 +41,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         parameters: torch.nn.Module | Iterable[Any],
         loss: Callable[..., Tensor] | None = None,
         compile: bool = False,
+        seed: Seed | None = None,
     ) -> None:
         module = parameters if isinstance(parameters, torch.nn.Module) else None
         if (module is None) != (loss is None):
@@ -45,7 +50,8 @@ class RuleOptimizer(torch.optim.Optimizer):
             raise ValueError("compile=True needs as_torch(rule, model, loss=..., compile=True)")
         self.rule, self._module, self._loss = rule, module, loss
         self._previous: Batch | None = None
-        self._needs_previous = getattr(rule.gradient, "ascent", None) == "previous"
+        self._seed, self._table = seed, Table(0, ())
+        self._needs: Needs | None = None
         trainable: Any = parameters
         if module is not None:
             trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
@@ -74,50 +80,65 @@ class RuleOptimizer(torch.optim.Optimizer):
         point) and for ascents along a random direction or the previous minibatch's gradient (at the displaced point).
         """
         tensors = self._tensors()
-        state = self._read_state(tensors)
         if self._module is None:
             if len(arguments) != 1 or not callable(arguments[0]):
                 raise ValueError(
                     "step needs a closure that returns the loss: optimizer.step(lambda: loss(model(x), y))"
                 )
-            return self._packed_step(tensors, state, lambda *known: ClosureOracle(arguments[0], *known))
+            return self._packed_step(tensors, lambda packing, home: ClosureSource(arguments[0], packing, home))
         if len(arguments) != 2:
             raise ValueError("step needs inputs and targets: optimizer.step(inputs, targets)")
         self._refuse_training_noise()
         if self._compiled is None:
             loss = self._packed_step(
-                tensors,
-                state,
-                lambda packing, _, count: SampleOracle(Tape(self._value, packing), arguments, self._previous, count),
+                tensors, lambda packing, _: ModuleBatch(Tape(self._value, packing), arguments, self._previous)
             )
         else:
-            home = {name: tensor.detach() for name, tensor in tensors.items()}
-            updated, new_state, loss = self._compiled(home, state, arguments, self._previous)
-            self._write(tensors, home, updated, state, new_state)
-        if self._needs_previous:
+            home: Parameters = {name: tensor.detach() for name, tensor in tensors.items()}
+            state, step = self._read_state(home)
+            self._asked(ModuleBatch(Transforms(self._value), arguments), home, step)
+            rows = self._rows(step)
+            updated, new_state, loss = self._compiled(home, state, step, arguments, self._previous, rows)
+            self._write(tensors, home, updated, new_state, step)
+        if self._needs is not None and self._needs.previous:
             self._previous = arguments
         return loss
 
-    def _packed_step(self, tensors: dict[str, Tensor], state: State, oracle_of: Callable[..., Any]) -> Tensor:
+    def _packed_step(self, tensors: dict[str, Tensor], source_of: Callable[..., Source]) -> Tensor:
         packing = Packing(tensors)
         home = packing.home()
-        if state.velocity is not None:
-            state = state._replace(velocity=packing.pack(state.velocity))  # type: ignore[arg-type]
-        oracle = oracle_of(packing, home, state.count)
+        state, step = self._read_state(home)
+        source = source_of(packing, home)
+        self._asked(source, home, step)
+        oracle: Any = source.oracle(Moment(self._module, home, step, rows_of(self._rows(step))))
         updated, new_state = self.rule.step(oracle, home, state)
-        if new_state.velocity is not None:
-            new_state = new_state._replace(velocity=packing.unpack(new_state.velocity))
-        self._write(tensors, packing.unpack(home), packing.unpack(updated), state, new_state)
-        assert oracle.loss is not None, "the rule has asked for no gradient"
-        return oracle.loss
+        self._write(tensors, packing.unpack(home), packing.unpack(updated), new_state, step)
+        assert oracle.seen is not None, "the rule has asked for no gradient"
+        return oracle.seen
 
     def _functional_step(
-        self, home: Parameters, state: State, batch: Any, previous: Any
-    ) -> tuple[Parameters, State, Tensor]:
-        oracle = SampleOracle(Transforms(self._value), batch, previous, state.count)
+        self, home: Parameters, state: Any, step: Tensor, batch: Any, previous: Any, rows: Any
+    ) -> tuple[Parameters, Any, Tensor]:
+        source = ModuleBatch(Transforms(self._value), batch, previous)
+        oracle = source.oracle(Moment(self._module, home, step, rows_of(rows)))
         updated, new_state = self.rule.step(oracle, home, state)
-        assert oracle.loss is not None, "the rule has asked for no gradient"
-        return updated, new_state, oracle.loss
+        assert oracle.seen is not None, "the rule has asked for no gradient"
+        return updated, new_state, oracle.seen
+
+    def _asked(self, source: Source, home: Parameters, step: Tensor) -> Needs:
+        """What the rule asks for, found by one dry step before the first."""
+        if self._needs is None:
+            found = needs(source, self._module, self.rule, home, step)
+            if found.requests and self._seed is None:
+                streams = ", ".join(dict.fromkeys(draw.stream for draw, _ in found.requests))
+                raise NotProvided(f"random numbers ({streams})", "give as_torch(..., seed=)", self.rule)
+            self._needs = found
+            self._table = Table(0 if self._seed is None else self._seed, found.requests)
+        return self._needs
+
+    def _rows(self, step: Tensor) -> dict:
+        requests = self._table.requests
+        return dict(zip(requests, self._table.at(int(step)), strict=True)) if requests else {}
 
     def _value(self, parameters: Parameters, inputs: Tensor, targets: Tensor) -> Tensor:
         assert self._module is not None and self._loss is not None
@@ -140,34 +161,29 @@ class RuleOptimizer(torch.optim.Optimizer):
         listed = [p for group in self.param_groups for p in group["params"] if p.requires_grad]
         return {str(index): tensor for index, tensor in enumerate(listed)}
 
-    def _read_state(self, tensors: dict[str, Tensor]) -> State:
-        if any(tensor not in self.state for tensor in tensors.values()):
-            fresh = self.rule.init({name: tensor.detach() for name, tensor in tensors.items()})
-            for name, tensor in tensors.items():
-                self.state[tensor] = {"count": fresh.count.clone()}
-                if isinstance(fresh.velocity, dict):
-                    self.state[tensor]["velocity"] = fresh.velocity[name]
-        first = self.state[next(iter(tensors.values()))]
-        velocity = {n: self.state[t]["velocity"] for n, t in tensors.items()} if "velocity" in first else None
-        return State(first["count"].to(torch.int64), velocity)
+    def _read_state(self, home: Parameters) -> tuple[Any, Tensor]:
+        """The rule's state and the number of steps taken."""
+        if "rule" not in self.state:
+            device = leaves(home)[0].device
+            zero = torch.zeros((), dtype=torch.int64, device=device)
+            self.state["rule"] = {"state": self.rule.init(home), "step": zero}  # type: ignore[index]
+        kept: Any = self.state["rule"]  # type: ignore[index]
+        return kept["state"], kept["step"]
 
     def _write(
-        self, tensors: dict[str, Tensor], home: Parameters, updated: Parameters, state: State, new_state: State
+        self, tensors: dict[str, Tensor], home: Parameters, updated: Parameters, new_state: Any, step: Tensor
     ) -> None:
         assert isinstance(updated, dict) and isinstance(home, dict)
-        default = self.rule.step_size
         steps = {id(p): group["step_size"] for group in self.param_groups for p in group["params"]}
         for name, tensor in tensors.items():
             own = steps[id(tensor)]
             if own is not None:
                 # The rule is linear in the step size, so a group's own step size rescales its displacement.
-                updated[name] = home[name] + (own / at(default, state.count)) * (updated[name] - home[name])
+                default = at(self.rule.step_size, step)  # type: ignore[attr-defined]
+                updated[name] = home[name] + (own / default) * (updated[name] - home[name])
         with torch.no_grad():
             torch._foreach_copy_(list(tensors.values()), list(updated.values()))
-            for name, tensor in tensors.items():
-                self.state[tensor]["count"] = new_state.count
-                if isinstance(new_state.velocity, dict):
-                    self.state[tensor]["velocity"] = new_state.velocity[name]
+        self.state["rule"] = {"state": new_state, "step": step + 1}  # type: ignore[index]
 
 
 def as_torch(
@@ -176,6 +192,7 @@ def as_torch(
     *,
     loss: Callable[..., Tensor] | None = None,
     compile: bool = False,
+    seed: Seed | None = None,
 ) -> RuleOptimizer:
     """The rule as a `torch.optim.Optimizer`.
 
@@ -183,13 +200,14 @@ def as_torch(
         with `loss(outputs, targets)`, whose minibatch mean it must be; then call `step(inputs, targets)`.
     compile: compile the functional step with `torch.compile` (module form only); without a C++ compiler it is traced
         alone, which still spares groups of samples most of their overhead.
+    seed: of the rule's random numbers, where it asks for any (random ascents).
     Raises ValueError for sparse gradients, for closures that do not return a loss, and where a rule needs more than the
     closure can give.
     """
-    for name in ("step_size", "beta"):
+    for name in (entry.name for entry in dataclasses.fields(rule)):  # type: ignore[arg-type]
         value = getattr(rule, name)
         if isinstance(value, Tensor) and concrete(value) is None:
             raise ValueError(
                 f"{name} has one value per run; an optimizer drives one module, use wb.sweep for many runs"
             )
-    return RuleOptimizer(rule, parameters, loss, compile)
+    return RuleOptimizer(rule, parameters, loss, compile, seed)

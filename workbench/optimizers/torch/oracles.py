@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from workbench.optimizers.oracle import Moment, NotProvided, Oracle, Side, Source
 from workbench.parameters import Parameters, inner, tree_map
 
 Closure = Callable[[], Tensor]
@@ -42,27 +44,37 @@ class Packing:
         return self.pack({name: tensor.detach() for name, tensor in self.tensors.items()})
 
 
-class _LoopOracle:
+class _LoopOracle(Oracle):
     """What every oracle of somebody's own training loop has, and has not."""
 
-    count: Tensor
-    loss: Tensor | None = None
-    """At the point of the first gradient: the undisplaced one, but for Nesterov (the look-ahead point) and for ascents that
-    need no gradient there."""
+    seen: Tensor | None = None
+    """The loss at the point of the first gradient: the undisplaced one, but for Nesterov (the look-ahead point) and for ascents
+    that need no gradient there."""
 
-    def random_direction(self, parameters: Parameters) -> Parameters:
-        return tree_map(torch.randn_like, parameters)
+    @property
+    def full(self) -> Oracle:
+        raise NotProvided("the gradient over all samples", "a training loop shows one batch at a time; use wb.run")
 
-    def full_gradient(self, parameters: Parameters) -> Parameters:
-        raise ValueError("an ascent along the full training gradient needs all samples; use wb.run, or ascent='own'")
+
+@dataclass(frozen=True, eq=False)
+class ClosureSource(Source):
+    """Gradients of whatever a closure computes."""
+
+    closure: Closure
+    packing: Packing
+    home: Parameters
+
+    def oracle(self, moment: Moment) -> ClosureOracle:
+        return ClosureOracle(self, moment)
 
 
 class ClosureOracle(_LoopOracle):
     """Gradients of whatever the closure computes, at parameters written into the module for the time of the call."""
 
-    def __init__(self, closure: Closure, packing: Packing, home: Parameters, count: Tensor) -> None:
-        self._closure, self._packing, self._at_home, self.count = closure, packing, home, count
-        self._tensors = packing.tensors
+    def __init__(self, source: ClosureSource, moment: Moment) -> None:
+        self.source, self.moment = source, moment
+        self._closure, self._packing, self._at_home = source.closure, source.packing, source.home
+        self._tensors = self._packing.tensors
         self._home = {name: tensor.detach() for name, tensor in self._tensors.items()}
 
     def gradient(self, parameters: Parameters) -> Parameters:
@@ -103,8 +115,8 @@ class ClosureOracle(_LoopOracle):
                     tensor.data = self._home[name]
         if not isinstance(loss, Tensor) or loss.dim() != 0:
             raise ValueError(f"the closure must return the loss as a 0-dim tensor, got {type(loss).__name__}")
-        if self.loss is None:
-            self.loss = loss.detach()
+        if self.seen is None:
+            self.seen = loss.detach()
         return loss
 
     def _collect(self, gradients: Iterable[Tensor | None]) -> Parameters:
@@ -114,16 +126,23 @@ class ClosureOracle(_LoopOracle):
             tensor.grad = None
         return self._packing.pack(collected)
 
-    def previous_gradient(self, parameters: Parameters) -> Parameters:
-        raise ValueError("an ascent along the previous minibatch needs as_torch(rule, model, loss=...)")
+    def loss(self, x: Parameters) -> Tensor:
+        return self._evaluate(x).detach()
 
-    def group_gradients(self, parameters: Parameters, size: int) -> Parameters:
-        raise ValueError(
-            f"m-SAM with m={size} needs the samples of the minibatch: use as_torch(rule, model, loss=...) and "
-            "optimizer.step(inputs, targets)"
+    @property
+    def previous(self) -> Oracle:
+        raise NotProvided(
+            "the previous step's samples", "a closure does not show them; use as_torch(rule, model, loss=...)"
         )
 
-    group_gradients_at = group_gradients
+    def fresh(self, name: str) -> Oracle:
+        raise NotProvided("fresh samples", "a training loop shows one batch at a time; use wb.run")
+
+    def groups(self, size: int) -> Side:
+        raise NotProvided(
+            f"groups of m = {size} samples",
+            "a closure does not show them; use as_torch(rule, model, loss=...) and optimizer.step(inputs, targets)",
+        )
 
 
 class Transforms:
@@ -193,33 +212,63 @@ def _dense(name: str, gradient: Tensor) -> Tensor:
     return gradient
 
 
-class SampleOracle(_LoopOracle):
+@dataclass(frozen=True, eq=False)
+class ModuleBatch(Source):
+    """Gradients of a module's loss on one minibatch; `before` is the one of the step before."""
+
+    gradients: Transforms | Tape
+    batch: Batch
+    before: Batch | None = None
+
+    def oracle(self, moment: Moment) -> ModuleOracle:
+        return ModuleOracle(self, moment)
+
+
+class ModuleOracle(_LoopOracle):
     """Gradients of a module's loss on one minibatch."""
 
-    def __init__(self, gradients: Transforms | Tape, batch: Batch, previous: Batch | None, count: Tensor) -> None:
-        self._gradients, self._batch, self._previous, self.count = gradients, batch, previous, count
+    def __init__(self, source: ModuleBatch, moment: Moment) -> None:
+        self.source, self.moment = source, moment
+        self._gradients, self._batch, self._before = source.gradients, source.batch, source.before
 
-    def gradient(self, parameters: Parameters) -> Parameters:
-        gradient, value = self._gradients.gradient(parameters, self._batch)
-        self.loss = value if self.loss is None else self.loss
+    def gradient(self, x: Parameters) -> Parameters:
+        gradient, value = self._gradients.gradient(x, self._batch)
+        self.seen = value if self.seen is None else self.seen
         return gradient
 
-    def previous_gradient(self, parameters: Parameters) -> Parameters:
-        return self._gradients.gradient(parameters, self._batch if self._previous is None else self._previous)[0]
+    def loss(self, x: Parameters) -> Tensor:
+        return self._gradients.gradient(x, self._batch)[1]
 
-    def hessian_vector_product(self, parameters: Parameters, vector: Parameters) -> Parameters:
-        return self._gradients.product(parameters, vector, self._batch)
+    def hessian_vector_product(self, x: Parameters, v: Parameters) -> Parameters:
+        return self._gradients.product(x, v, self._batch)
 
-    def group_gradients(self, parameters: Parameters, size: int) -> Parameters:
-        gradients, values = self._gradients.groups(parameters, self._groups(size), shared=True)
-        self.loss = values.mean() if self.loss is None else self.loss
-        return gradients
+    @property
+    def previous(self) -> Oracle:
+        before = self._batch if self._before is None else self._before
+        return ModuleOracle(ModuleBatch(self._gradients, before), self.moment)
 
-    def group_gradients_at(self, parameters: Parameters, size: int) -> Parameters:
-        return self._gradients.groups(parameters, self._groups(size), shared=False)[0]
+    def fresh(self, name: str) -> Oracle:
+        raise NotProvided("fresh samples", "a training loop shows one batch at a time; use wb.run")
 
-    def _groups(self, size: int) -> Batch:
+    def groups(self, size: int) -> Side:
         samples = self._batch[0].shape[0]
         if samples % size:
-            raise ValueError(f"m must divide the minibatch size {samples}, got m={size}")
-        return tuple(tensor.reshape(samples // size, size, *tensor.shape[1:]) for tensor in self._batch)
+            raise NotProvided(
+                f"groups of m = {size} samples",
+                f"m must divide the number of samples in a step, {samples}, got m={size}",
+            )
+        batches = tuple(tensor.reshape(samples // size, size, *tensor.shape[1:]) for tensor in self._batch)
+        return _ModuleGroups(self, self._gradients, batches)
+
+
+class _ModuleGroups:
+    def __init__(self, oracle: ModuleOracle, gradients: Transforms | Tape, batches: Batch) -> None:
+        self.count, self._oracle, self._gradients, self._batches = batches[0].shape[0], oracle, gradients, batches
+
+    def gradients(self, x: Parameters) -> Parameters:
+        gradients, values = self._gradients.groups(x, self._batches, shared=True)
+        self._oracle.seen = values.mean() if self._oracle.seen is None else self._oracle.seen
+        return gradients
+
+    def gradients_at(self, xs: Parameters) -> Parameters:
+        return self._gradients.groups(xs, self._batches, shared=False)[0]

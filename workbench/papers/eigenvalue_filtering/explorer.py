@@ -13,14 +13,15 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from workbench import draws
-from workbench.dynamics.oracle import StepOracle
+from workbench.draws.table import rows_of
+from workbench.dynamics.sources import AllSamples, SampleOracle
 from workbench.explorers.frame import Control, Explorer
 from workbench.explorers.scene import round_up, set_limits
 from workbench.figures.style import GUIDE, PALETTE, SHADE
-from workbench.optimizers import admissible_set, by_name, filter_ratio
+from workbench.optimizers import Moment, admissible_set, by_name, filter_ratio
 from workbench.problems import ScalarFactorisation
 
-KINDS = ("gd", "usam", "usam_two_step", "usam_nested", "hessian_usam", "grad_penalty")
+KINDS = ("gd", "usam", "two_step_usam", "nested_usam", "hessian_usam", "gradient_penalty")
 MOMENTA = ("none", "heavy_ball", "nesterov")
 _STARTS, _STEPS = 200, 400
 
@@ -39,12 +40,11 @@ class Picture:
     limit_sharpness: Float[np.ndarray, " run"]
 
 
-class _Columns(StepOracle):
+class _Columns(SampleOracle):
     """The oracle of many runs side by side, one per column: the sum of their losses has their gradients and Hessians."""
 
-    def hessian_vector_product(self, parameters: Any, vector: Any) -> Tensor:
-        assert isinstance(self.problem, ScalarFactorisation)
-        return (self.problem.hessian(parameters) * vector).sum(1)
+    def hessian_vector_product(self, x: Any, v: Any) -> Tensor:
+        return (self.moment.problem.hessian(x) * v).sum(1)
 
 
 def compute(
@@ -59,8 +59,8 @@ def compute(
     starts = 6 * draws.uniform(0, (2, _STARTS), stream="initial") - 3
     # Columns instead of `vmap`: on 200 pairs of numbers vmap's own work would take longer than the runs.
     ends, state = starts, rule.init(starts)
-    oracle = _Columns(problem, state.count)
-    for _ in range(_STEPS):
+    for number in range(_STEPS):
+        oracle = _Columns(AllSamples(), Moment(problem, ends, torch.tensor(number), rows_of({})))
         ends, state = rule.step(oracle, ends, state)
     assert isinstance(ends, Tensor)
     settled = (problem.gradient(ends).norm(dim=0) < 1e-3) & (ends.abs().amax(0) < 1e3)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.optimizers.rule import Oracle
+from workbench.optimizers.oracle import Oracle
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class FreshCoordinate:
     def __call__(self, oracle: Oracle, parameters: Any, rho: float | Tensor) -> Any:
         blocks = parameters["blocks"]
         here = torch.arange(blocks.shape[0], device=blocks.device) == self.block
-        now = torch.arange(blocks.shape[1], device=blocks.device) == oracle.count
+        now = torch.arange(blocks.shape[1], device=blocks.device) == oracle.step
         return {
             "blocks": torch.where(here[:, None] & now, rho, torch.zeros_like(blocks)),
             "extra": torch.zeros_like(parameters["extra"]),

@@ -19,7 +19,7 @@ from workbench.dynamics.labelled import Labelled
 from workbench.dynamics.run import run
 from workbench.optimizers.averaging.accumulators import EMA, Average, SegmentMean
 from workbench.optimizers.averaging.loss_valley import LossValley, Variant, loss_valley
-from workbench.optimizers.rule import UpdateRule
+from workbench.optimizers.rule import Rule
 from workbench.parameters import Parameters, count, leaves, ravel, unravel
 
 PARTS = ("validation", "target")
@@ -79,7 +79,7 @@ def evaluation_steps(steps: int, every: int) -> tuple[int, ...]:
 
 def trajectory(
     problem: Any,
-    rule: UpdateRule,
+    rule: Rule,
     *,
     seed: Seed,
     steps: int,

@@ -15,15 +15,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.checks import require_count
-from workbench.optimizers.rule import Oracle, Rule
+from workbench.optimizers.momentum import Descent
+from workbench.optimizers.oracle import Oracle
+from workbench.optimizers.rule import EffectiveGradient
+from workbench.optimizers.sam import m_sam, usam
 from workbench.optimizers.schedules import HyperParameter, at
-from workbench.optimizers.sharpness_aware import m_sam, usam
 from workbench.parameters import Parameters
 from workbench.problems.factorised.diagonal_network import SquaresNetwork
 
 
 @dataclass(frozen=True, eq=False)
-class OneSampleSAM:
+class OneSampleSAM(EffectiveGradient):
     """g~(x) = mean_i grad l_i(x + rho grad l_i(x)) over all samples of a `SquaresNetwork` (1-SAM, arXiv:2206.06232).
 
     With b = w+^2 - w-^2, s = w+^2 + w-^2 and entrywise powers of X, the displaced residuals are
@@ -38,7 +40,7 @@ class OneSampleSAM:
 
     def __call__(self, oracle: Oracle, parameters: Parameters) -> Parameters:
         assert isinstance(parameters, Tensor)
-        rho, inputs = at(self.rho, oracle.count), self.inputs
+        rho, inputs = at(self.rho, oracle.step), self.inputs
         squared_inputs = inputs * inputs
         squares = parameters * parameters
         beta, scale = squares[0] - squares[1], squares[0] + squares[1]
@@ -51,7 +53,7 @@ class OneSampleSAM:
         return torch.stack([shrink + along, shrink - along]) * parameters
 
 
-def unnormalised_sam(network: SquaresNetwork, step_size: HyperParameter, rho: HyperParameter, m: int) -> Rule:
+def unnormalised_sam(network: SquaresNetwork, step_size: HyperParameter, rho: HyperParameter, m: int) -> Descent:
     """m-SAM without normalisation on a diagonal network: every step takes all samples in groups of m.
 
     m = 1 is 1-SAM in closed form, m = n is n-SAM; in between the groups are consecutive samples of each step's batch, so
@@ -63,7 +65,7 @@ def unnormalised_sam(network: SquaresNetwork, step_size: HyperParameter, rho: Hy
     if n % m:
         raise ValueError(f"m must divide the number of samples n = {n}, got m={m}")
     if m == 1:
-        return Rule(OneSampleSAM(network.inputs, network.targets, rho), step_size)
+        return Descent(OneSampleSAM(network.inputs, network.targets, rho), step_size)
     return usam(step_size, rho) if m == n else m_sam(step_size, rho, m, normalize=False)
 
 

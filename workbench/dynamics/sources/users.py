@@ -1,0 +1,78 @@
+"""Several users, each with an objective of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.dynamics.sources.samples import AllSamples
+from workbench.optimizers.oracle import Moment, Oracle, Side, Source
+from workbench.parameters import Parameters, tree_map
+from workbench.problems.base import Problem
+
+
+@dataclass(frozen=True, eq=False)
+class Users(Source):
+    """Users with the problems `members`, one's own first. Gradient, loss and Hessian are one's own; `oracle.users` has all.
+
+    each: the source of every user; user i draws from streams of its own, `user{i}/...`.
+    """
+
+    members: tuple[Problem, ...]
+    each: Source = field(default_factory=AllSamples)
+
+    def __post_init__(self) -> None:
+        if not self.members:
+            raise ValueError("members must hold at least one problem, one's own first")
+
+    def oracle(self, moment: Moment) -> Oracle:
+        oracles = [
+            self.each.oracle(moment.named(f"user{i}")._replace(problem=member)) for i, member in enumerate(self.members)
+        ]
+        return _UsersOracle(self, moment, oracles)
+
+    def per_epoch(self, problem: Problem) -> int | None:
+        return self.each.per_epoch(self.members[0])
+
+
+class _UsersOracle(Oracle):
+    def __init__(self, source: Users, moment: Moment, oracles: list[Oracle]) -> None:
+        self.source, self.moment, self._oracles = source, moment, oracles
+
+    def gradient(self, x: Parameters) -> Parameters:
+        return self._oracles[0].gradient(x)
+
+    def loss(self, x: Parameters) -> Float[Tensor, ""]:
+        return self._oracles[0].loss(x)
+
+    def hessian_vector_product(self, x: Parameters, v: Parameters) -> Parameters:
+        return self._oracles[0].hessian_vector_product(x, v)
+
+    @property
+    def full(self) -> Oracle:
+        return _UsersOracle(self.source, self.moment, [oracle.full for oracle in self._oracles])  # type: ignore[arg-type]
+
+    def groups(self, size: int) -> Side:
+        return self._oracles[0].groups(size)
+
+    @property
+    def users(self) -> Side:
+        return _UsersSide([oracle.gradient for oracle in self._oracles])
+
+
+class _UsersSide:
+    def __init__(self, fields: list[Callable[[Parameters], Parameters]]) -> None:
+        self.count, self._fields = len(fields), fields
+
+    def gradients(self, x: Parameters) -> Parameters:
+        return tree_map(lambda *gradients: torch.stack(gradients), *(field(x) for field in self._fields))
+
+    def gradients_at(self, xs: Parameters) -> Parameters:
+        own = [tree_map(lambda leaf, i=i: leaf[i], xs) for i in range(self.count)]
+        return tree_map(
+            lambda *gradients: torch.stack(gradients), *(field(x) for field, x in zip(self._fields, own, strict=True))
+        )

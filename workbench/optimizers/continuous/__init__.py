@@ -1,0 +1,1 @@
+"""Flows and diffusions with fixed steps, as rules."""

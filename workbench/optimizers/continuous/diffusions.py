@@ -1,0 +1,98 @@
+"""Diffusions dX = drift dt + diffusion dW with a fixed time step dt, as rules.
+
+The Brownian path is a named stream of the run's seed: two runs of the same seed, stream and noise shape see the same one. A
+run of steps dt = r dt' sees that of the finer run with `pieces=r`; so do stochastic gradient steps of size eta = r dt' whose
+noise is `AdditiveNoise(..., pieces=r)`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from workbench.checks import refuse_outside, require_count
+from workbench.optimizers.oracle import Oracle
+from workbench.optimizers.rule import Rule
+from workbench.parameters import Parameters, Scalar, add_scaled, scale, tree_map
+
+
+class SDE(Protocol):
+    """A stochastic differential equation; a frozen dataclass (`eq=False`) of its coefficients."""
+
+    def noise(self, x: Parameters) -> Parameters:
+        """Anything of the shape of dW: usually x."""
+        ...
+
+    def drift(self, oracle: Oracle, x: Parameters) -> Parameters:
+        """The drift at x."""
+        ...
+
+    def diffusion(self, oracle: Oracle, x: Parameters, dw: Parameters) -> Parameters:
+        """The diffusion matrix at x times dw: linear in dw."""
+        ...
+
+
+@dataclass(frozen=True, repr=False)
+class EulerMaruyama(Rule):
+    """X+ = X + drift dt + diffusion dW, dW = sqrt(dt) Z: strong order 1/2 in dt (1 for noise that does not depend on X)."""
+
+    sde: SDE
+    dt: Scalar
+    stream: str = "noise"
+    pieces: int = 1
+
+    def __post_init__(self) -> None:
+        refuse_outside("dt", self.dt, lower=0.0, open_lower=True)
+        require_count("pieces", self.pieces)
+
+    def duration(self, oracle: Oracle) -> Scalar:
+        return self.dt
+
+    def step(self, oracle: Oracle, parameters: Parameters, state: Any) -> tuple[Parameters, Any]:
+        dw = self._dw(oracle, parameters)
+        moved = add_scaled(parameters, self.dt, self.sde.drift(oracle, parameters))
+        return add_scaled(moved, 1.0, self.sde.diffusion(oracle, parameters, dw)), state
+
+    def _dw(self, oracle: Oracle, parameters: Parameters) -> Parameters:
+        return scale(self.dt**0.5, oracle.normal(self.stream, self.sde.noise(parameters), self.pieces))
+
+
+@dataclass(frozen=True, repr=False)
+class Milstein(EulerMaruyama):
+    """Euler-Maruyama with 1/2 b b' (dW^2 - dt) added, for diagonal noise b_i(x_i) dW_i: strong order 1.
+
+    For other noise, of which b_i depends on other coordinates too, it is not Milstein's method, which needs Levy areas.
+    """
+
+    def step(self, oracle: Oracle, parameters: Parameters, state: Any) -> tuple[Parameters, Any]:
+        moved, state = super().step(oracle, parameters, state)
+        ones = tree_map(torch.ones_like, self.sde.noise(parameters))
+
+        def entries(x: Parameters) -> Parameters:
+            return self.sde.diffusion(oracle, x, ones)
+
+        slope = torch.func.jvp(entries, (parameters,), (entries(parameters),))[1]
+        dw = self._dw(oracle, parameters)
+        return tree_map(lambda x, b, w: x + b * (w * w - self.dt) / 2, moved, slope, dw), state
+
+
+@dataclass(frozen=True, repr=False)
+class LogEulerMaruyama(EulerMaruyama):
+    """Euler-Maruyama on log X, for parameters that stay positive, X (a dt + b dW) with diagonal noise:
+
+        X+ = X exp((a - b^2/2) dt + b dW), a = drift/X, b = diffusion/X.
+
+    Exact for geometric Brownian motion, whose a and b are constant.
+    """
+
+    def step(self, oracle: Oracle, parameters: Parameters, state: Any) -> tuple[Parameters, Any]:
+        dw = self._dw(oracle, parameters)
+        drift = self.sde.drift(oracle, parameters)
+        entries = self.sde.diffusion(oracle, parameters, tree_map(torch.ones_like, dw))
+
+        def move(x: torch.Tensor, a: torch.Tensor, b: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+            return x * torch.exp((a / x - (b / x) ** 2 / 2) * self.dt + b / x * w)
+
+        return tree_map(move, parameters, drift, entries, dw), state

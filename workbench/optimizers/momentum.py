@@ -1,0 +1,164 @@
+"""The momentum schemes around any effective gradient g~: plain descent, Polyak's heavy ball, Nesterov.
+
+When the step size changes, the velocity is kept (as in torch.optim.SGD), not x - x_prev.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from jaxtyping import Float
+
+from workbench.checks import refuse_outside
+from workbench.optimizers.oracle import Oracle
+from workbench.optimizers.rule import CONSTRUCTORS, EffectiveGradient, Filter, Plain, Rule, constant
+from workbench.optimizers.schedules import HyperParameter, at
+from workbench.parameters import Parameters, Scalar, add_scaled, zeros_like
+
+Momentum = Literal["none", "heavy_ball", "nesterov"]
+
+
+@dataclass(frozen=True, repr=False)
+class Descent(Rule):
+    """x+ = x - step_size g~(x)."""
+
+    gradient: EffectiveGradient
+    step_size: HyperParameter
+
+    def __post_init__(self) -> None:
+        refuse_outside("step_size", self.step_size, lower=0.0, open_lower=True)
+
+    @property
+    def name(self) -> str:
+        return self.gradient.name
+
+    def step(self, oracle: Oracle, parameters: Parameters, state: Any) -> tuple[Parameters, Any]:
+        direction = self.gradient(oracle, parameters)
+        return add_scaled(parameters, -at(self.step_size, oracle.step), direction), state
+
+    def duration(self, oracle: Oracle) -> Scalar:
+        return at(self.step_size, oracle.step)
+
+    def filter(self) -> Filter:
+        return Filter(self.gradient.curvature(), self._constant(), constant("step_size", self.step_size))
+
+    def _constant(self) -> Scalar:
+        return 2.0
+
+    def radius(self, q: Float[np.ndarray, ...]) -> Float[np.ndarray, ...]:
+        """Spectral radius of the update in an eigendirection at a critical point, q = step_size p(lambda): |1 - q|."""
+        return np.abs(1 - q)
+
+
+@dataclass(frozen=True, repr=False)
+class HeavyBall(Descent):
+    """v+ = beta v + g~(x), x+ = x - step_size v+; for a constant step size x+ = x + beta (x - x_prev) - step_size g~(x).
+
+    The state is the velocity v, zero at the start.
+    """
+
+    beta: HyperParameter
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_outside("beta", self.beta, lower=0.0, upper=1.0, open_upper=True)
+
+    @property
+    def name(self) -> str:
+        return f"{self.gradient.name}+heavy_ball"
+
+    def init(self, parameters: Parameters) -> Parameters:
+        return zeros_like(parameters)
+
+    def step(self, oracle: Oracle, parameters: Parameters, state: Parameters) -> tuple[Parameters, Parameters]:
+        return self._move(oracle, parameters, parameters, state)
+
+    def _move(
+        self, oracle: Oracle, parameters: Parameters, point: Parameters, velocity: Parameters
+    ) -> tuple[Parameters, Parameters]:
+        velocity = add_scaled(self.gradient(oracle, point), at(self.beta, oracle.step), velocity)
+        return add_scaled(parameters, -at(self.step_size, oracle.step), velocity), velocity
+
+    def _constant(self) -> Scalar:
+        return 2 * (1 + constant("beta", self.beta))
+
+    def radius(self, q: Float[np.ndarray, ...]) -> Float[np.ndarray, ...]:
+        """The larger root's modulus of z^2 - (1 + beta - q) z + beta, q = step_size p(lambda)."""
+        beta = float(self.beta)  # type: ignore[arg-type]
+        return _larger_root(1 + beta - q, beta + 0 * q)
+
+
+@dataclass(frozen=True, repr=False)
+class Nesterov(HeavyBall):
+    """y = x - step_size beta v, v+ = beta v + g~(y), x+ = x - step_size v+; for a constant step size y = x + beta (x - x_prev),
+    x+ = y - step_size g~(y).
+    """
+
+    @property
+    def name(self) -> str:
+        return f"{self.gradient.name}+nesterov"
+
+    def step(self, oracle: Oracle, parameters: Parameters, state: Parameters) -> tuple[Parameters, Parameters]:
+        step_size, beta = at(self.step_size, oracle.step), at(self.beta, oracle.step)
+        return self._move(oracle, parameters, add_scaled(parameters, -step_size * beta, state), state)
+
+    def _constant(self) -> Scalar:
+        beta = constant("beta", self.beta)
+        return 2 * (1 + beta) / (1 + 2 * beta)
+
+    def radius(self, q: Float[np.ndarray, ...]) -> Float[np.ndarray, ...]:
+        """The larger root's modulus of z^2 - (1 + beta)(1 - q) z + beta (1 - q), q = step_size p(lambda)."""
+        beta = float(self.beta)  # type: ignore[arg-type]
+        return _larger_root((1 + beta) * (1 - q), beta * (1 - q))
+
+
+def _larger_root(trace: Float[np.ndarray, ...], product: Float[np.ndarray, ...]) -> Float[np.ndarray, ...]:
+    root = np.sqrt((trace**2 - 4 * product).astype(complex))
+    return np.maximum(np.abs(trace + root), np.abs(trace - root)) / 2
+
+
+def around(
+    gradient: EffectiveGradient, step_size: HyperParameter, beta: HyperParameter = 0.0, momentum: Momentum | None = None
+) -> Descent:
+    """The momentum scheme of that name around an effective gradient; by default heavy ball where beta is not the number 0."""
+    if momentum is None:
+        momentum = "none" if isinstance(beta, (int, float)) and beta == 0 else "heavy_ball"
+    if momentum not in get_args(Momentum):
+        raise ValueError(f"momentum must be one of {', '.join(get_args(Momentum))}, got {momentum!r}")
+    if momentum == "none":
+        return Descent(gradient, step_size)
+    return (HeavyBall if momentum == "heavy_ball" else Nesterov)(gradient, step_size, beta)
+
+
+def gradient_descent(step_size: HyperParameter) -> Descent:
+    """x+ = x - step_size g(x). With minibatches this is SGD."""
+    return Descent(Plain(), step_size)
+
+
+def heavy_ball(step_size: HyperParameter, beta: HyperParameter, gradient: EffectiveGradient | None = None) -> HeavyBall:
+    """Polyak's heavy ball x+ = x + beta (x - x_prev) - step_size g~(x), around any effective gradient."""
+    return HeavyBall(gradient or Plain(), step_size, beta)
+
+
+def nesterov(step_size: HyperParameter, beta: HyperParameter, gradient: EffectiveGradient | None = None) -> Nesterov:
+    """Nesterov's y = x + beta (x - x_prev), x+ = y - step_size g~(y), around any effective gradient."""
+    return Nesterov(gradient or Plain(), step_size, beta)
+
+
+def by_name(name: str, step_size: HyperParameter, *, rho: HyperParameter = 0.0, beta: HyperParameter = 0.0) -> Descent:
+    """The rule called "kind" or "kind+momentum", e.g. "gd" or "usam+heavy_ball": gradient descent and the kinds of SAM whose
+    one parameter is the radius rho.
+
+    Raises ValueError listing the known names.
+    """
+    kind, _, momentum = name.partition("+")
+    known = ["gd", *CONSTRUCTORS]
+    if kind not in known or momentum not in ("", "heavy_ball", "nesterov"):
+        raise ValueError(
+            f"unknown optimizer {name!r}; known are {', '.join(known)}, each alone or with '+heavy_ball' or '+nesterov'"
+        )
+    if kind == "gd":
+        return around(Plain(), step_size, beta, momentum or "none")
+    return CONSTRUCTORS[kind](step_size, rho, beta=beta, momentum=momentum or "none")

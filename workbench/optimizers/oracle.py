@@ -1,0 +1,242 @@
+"""What a rule may ask about the loss at one step, where the answers come from, and the dry step that finds out beforehand.
+
+A *source* makes the *oracle* of each step from the step's random numbers. Rules see oracles alone. An oracle that cannot answer
+refuses with `NotProvided`; `needs` asks every question of a step before anything is computed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from workbench.draws.kinds import Draw, Normal
+from workbench.draws.table import Draws, Request
+from workbench.parameters import Parameters, count, inner, leaves, tree_map, unravel
+
+
+class NotProvided(ValueError):
+    """The rule asks for something that this run cannot give: `what`, `why`."""
+
+    def __init__(self, what: str, why: str, rule: object = None) -> None:
+        super().__init__(f"{'the rule' if rule is None else repr(rule)} asks for {what}: {why}")
+        self.what, self.why = what, why
+
+
+class Moment(NamedTuple):
+    """One step of a run as a source sees it. `step` counts the steps that the rule has taken."""
+
+    problem: Any
+    parameters: Parameters
+    step: Int[Tensor, ""]
+    draws: Draws
+
+    @property
+    def previous(self) -> Moment:
+        """The same with the random numbers of the step before."""
+        return self._replace(draws=self.draws.previous())
+
+    def named(self, name: str) -> Moment:
+        """The same with random numbers of its own."""
+        return self._replace(draws=self.draws.named(name))
+
+
+class Side(Protocol):
+    """Oracles side by side. Their results have a leading dimension: group or user."""
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        ...
+
+    def gradients(self, x: Parameters) -> Parameters:
+        """The gradients of all at x."""
+        ...
+
+    def gradients_at(self, xs: Parameters) -> Parameters:
+        """The gradient of each at its own parameters (leading dimension as in the result)."""
+        ...
+
+
+class Source:
+    """Where gradients come from. Keeps no state: what is to be remembered is the rule's."""
+
+    def oracle(self, moment: Moment) -> Oracle:
+        """The oracle of one step. Asks `moment.draws` for all its numbers here, never later."""
+        raise NotImplementedError(f"{type(self).__name__} has no oracle")
+
+    def per_epoch(self, problem: Any) -> int | None:
+        """Steps in an epoch; None where there are no epochs."""
+        return None
+
+
+class Oracle:
+    """What a rule may ask at one step. All answers of a step are of the same samples and the same noise.
+
+    A subclass overrides what its source provides; the rest is refused here.
+    """
+
+    source: Source
+    moment: Moment
+
+    @property
+    def step(self) -> Int[Tensor, ""]:
+        """Steps taken by this rule."""
+        return self.moment.step
+
+    def gradient(self, x: Parameters) -> Parameters:
+        """Gradient of this step's loss."""
+        raise NotProvided("a gradient", f"{type(self.source).__name__} gives none")
+
+    def loss(self, x: Parameters) -> Float[Tensor, ""]:
+        """This step's loss."""
+        raise NotProvided("the value of the loss", f"{type(self.source).__name__} gives gradients alone")
+
+    def hessian_vector_product(self, x: Parameters, v: Parameters) -> Parameters:
+        """Hessian of this step's loss times v."""
+        return torch.func.grad(lambda point: inner(self.gradient(point), v))(x)
+
+    def draw(self, draw: Draw) -> Tensor:
+        """This step's row of a draw; asking twice gives the same numbers."""
+        return self.moment.draws.row(draw)
+
+    def normal(self, stream: str, like: Parameters, pieces: int = 1) -> Parameters:
+        """Standard normal entries in the shape of `like`, fresh at every step (see `workbench.draws.Normal`)."""
+        first = leaves(like)[0]
+        return unravel(self.draw(Normal(stream, (count(like),), pieces)).to(first.device, first.dtype), like)
+
+    @property
+    def full(self) -> Oracle:
+        """All samples, without noise."""
+        raise NotProvided("the gradient over all samples", f"{type(self.source).__name__} does not show them")
+
+    @property
+    def previous(self) -> Oracle:
+        """The samples and noise of the step before (at the first step, its own)."""
+        return self._other(self.moment.previous, "the previous step's samples")
+
+    def fresh(self, name: str) -> Oracle:
+        """The same source with random numbers of its own: a second, independent minibatch, say."""
+        return self._other(self.moment.named(name), "fresh samples")
+
+    def _other(self, moment: Moment, what: str) -> Oracle:
+        oracle = self.source.oracle(moment)
+        if not moment.draws.used:
+            raise NotProvided(what, "this run draws none, every step sees the same; give batch_size or another source")
+        return oracle
+
+    def groups(self, size: int) -> Side:
+        """This step's samples in consecutive groups of `size`; groups of one are per-sample gradients."""
+        raise NotProvided(f"groups of {size} samples", f"{type(self.source).__name__} does not show its samples")
+
+    @property
+    def users(self) -> Side:
+        """Several objectives, one's own first."""
+        raise NotProvided("several users", "give source=Users(...)")
+
+
+class Needs(NamedTuple):
+    """What one step of a rule asks for: random numbers, and gradients, Hessian-vector products and losses (counts, a gradient
+    of every group of a minibatch counted once). `groups` is the largest number of gradients held side by side.
+    """
+
+    requests: tuple[Request, ...]
+    gradients: int
+    products: int
+    losses: int
+    groups: int
+    previous: bool
+
+
+def needs(source: Source, problem: Any, rule: Any, parameters: Parameters, step: Tensor) -> Needs:
+    """Take one dry step: every question is noted, and refused where it cannot be answered; no gradient is computed.
+
+    Raises NotProvided with the rule in its message, ValueError where one stream has two kinds of draw.
+    """
+    notes = _Notes()
+    try:
+        oracle = _DryOracle(source.oracle(Moment(problem, parameters, step, Draws(notes.row))), notes)
+        rule.step(oracle, parameters, rule.init(parameters))
+        rule.duration(oracle)
+    except NotProvided as refused:
+        raise NotProvided(refused.what, refused.why, rule) from None
+    kinds: dict[str, Draw] = {}
+    for draw, _ in notes.requests:
+        if kinds.setdefault(draw.stream, draw) != draw:
+            raise ValueError(
+                f"{rule!r}: the stream {draw.stream!r} is drawn as {kinds[draw.stream]!r} and as {draw!r}; use two names"
+            )
+    return Needs(tuple(notes.requests), notes.gradients, notes.products, notes.losses, notes.groups, notes.previous)
+
+
+@dataclass
+class _Notes:
+    requests: dict[Request, None] = field(default_factory=dict)
+    gradients: int = 0
+    products: int = 0
+    losses: int = 0
+    groups: int = 1
+    previous: bool = False
+
+    def row(self, request: Request) -> Tensor:
+        self.requests[request] = None
+        return request[0].blank()
+
+
+class _DryOracle(Oracle):
+    """Answers at no cost: a gradient at x with x itself, a product with the vector. (Zeros would be singular more often.)"""
+
+    def __init__(self, of: Oracle, notes: _Notes) -> None:
+        self._of, self._notes = of, notes
+        self.source, self.moment = of.source, of.moment
+
+    def gradient(self, x: Parameters) -> Parameters:
+        self._notes.gradients += 1
+        return x
+
+    def hessian_vector_product(self, x: Parameters, v: Parameters) -> Parameters:
+        self._notes.products += 1
+        return v
+
+    def loss(self, x: Parameters) -> Tensor:
+        self._notes.losses += 1
+        return self._of.loss(x)
+
+    def draw(self, draw: Draw) -> Tensor:
+        return self._of.draw(draw)
+
+    @property
+    def full(self) -> Oracle:
+        return _DryOracle(self._of.full, self._notes)
+
+    @property
+    def previous(self) -> Oracle:
+        self._notes.previous = True
+        return _DryOracle(self._of.previous, self._notes)
+
+    def fresh(self, name: str) -> Oracle:
+        return _DryOracle(self._of.fresh(name), self._notes)
+
+    def groups(self, size: int) -> Side:
+        return _DrySide(self._of.groups(size), self._notes)
+
+    @property
+    def users(self) -> Side:
+        return _DrySide(self._of.users, self._notes)
+
+
+class _DrySide:
+    def __init__(self, of: Side, notes: _Notes) -> None:
+        self.count, self._notes = of.count, notes
+        notes.groups = max(notes.groups, of.count)
+
+    def gradients(self, x: Parameters) -> Parameters:
+        self._notes.gradients += 1
+        return tree_map(lambda leaf: leaf.expand(self.count, *leaf.shape), x)
+
+    def gradients_at(self, xs: Parameters) -> Parameters:
+        self._notes.gradients += 1
+        return xs

@@ -1,0 +1,36 @@
+"""Descent on the loss and its squared gradient norm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from workbench.optimizers.momentum import Descent, Momentum, around
+from workbench.optimizers.oracle import Oracle
+from workbench.optimizers.rule import EffectiveGradient, constant, constructor
+from workbench.optimizers.schedules import HyperParameter, at
+from workbench.parameters import Parameters, Scalar, add_scaled
+
+
+@dataclass(frozen=True)
+class GradientPenalty(EffectiveGradient):
+    """g~(x) = g(x) + rho H(x) g(x), the gradient of f + rho/2 |grad f|^2."""
+
+    rho: HyperParameter
+    name = "gradient_penalty"
+
+    def __call__(self, oracle: Oracle, parameters: Parameters) -> Parameters:
+        gradient = oracle.gradient(parameters)
+        penalty = oracle.hessian_vector_product(parameters, gradient)
+        return add_scaled(gradient, at(self.rho, oracle.step), penalty)
+
+    def curvature(self) -> tuple[Scalar, ...]:
+        rho = constant("rho", self.rho)
+        return (0.0, 1.0, rho)
+
+
+@constructor
+def gradient_penalty(
+    step_size: HyperParameter, rho: HyperParameter, *, beta: HyperParameter = 0.0, momentum: Momentum | None = None
+) -> Descent:
+    """Descent on f + rho/2 |grad f|^2 (see `GradientPenalty`)."""
+    return around(GradientPenalty(rho), step_size, beta, momentum)

@@ -1,0 +1,62 @@
+"""m-SAM: one displacement per group of m samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from numbers import Integral
+
+import torch
+
+from workbench.optimizers.momentum import Descent, Momentum, around
+from workbench.optimizers.oracle import Oracle
+from workbench.optimizers.rule import EffectiveGradient
+from workbench.optimizers.schedules import HyperParameter, at
+from workbench.parameters import Parameters, add_scaled, normalised, tree_map
+
+
+@dataclass(frozen=True)
+class MSAM(EffectiveGradient):
+    """g~(x) = mean_S grad l_S(x + rho u(grad l_S(x))) over the minibatch's consecutive groups S of m samples, u(g) = g/|g| if
+    `normalize`, else g (arXiv:2206.06232, Sec. 3). `m=None` takes the whole minibatch as one group.
+    """
+
+    rho: HyperParameter
+    m: int | None = None
+    normalize: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.m is not None and (isinstance(self.m, bool) or not isinstance(self.m, Integral) or self.m < 1):
+            raise ValueError(
+                f"m must be an int >= 1 (or None for the whole minibatch), got {self.m!r}; sweep it with static=['m']"
+            )
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return "m_sam" if self.normalize else "m_usam"
+
+    def __call__(self, oracle: Oracle, parameters: Parameters) -> Parameters:
+        rho, unit = at(self.rho, oracle.step), normalised if self.normalize else _same
+        if self.m is None:
+            return oracle.gradient(add_scaled(parameters, rho, unit(oracle.gradient(parameters))))
+        groups = oracle.groups(int(self.m))
+        ascents = torch.func.vmap(unit)(groups.gradients(parameters))
+        displaced = tree_map(lambda x, ascent: x + rho * ascent, parameters, ascents)
+        return tree_map(lambda g: g.mean(0), groups.gradients_at(displaced))
+
+
+def _same(x: Parameters) -> Parameters:
+    return x
+
+
+def m_sam(
+    step_size: HyperParameter,
+    rho: HyperParameter,
+    m: int | None = None,
+    *,
+    normalize: bool = True,
+    beta: HyperParameter = 0.0,
+    momentum: Momentum | None = None,
+) -> Descent:
+    """m-SAM (see `MSAM`). m must divide the minibatch size; that is checked before the first step of a run."""
+    return around(MSAM(rho, m, normalize), step_size, beta, momentum)

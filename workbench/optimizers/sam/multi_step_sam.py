@@ -1,0 +1,54 @@
+"""SAM with several ascent steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from workbench.checks import refuse_outside, require_count
+from workbench.optimizers.momentum import Descent, Momentum, around
+from workbench.optimizers.oracle import Oracle
+from workbench.optimizers.rule import EffectiveGradient
+from workbench.optimizers.schedules import HyperParameter, at
+from workbench.parameters import Parameters, add_scaled, norm, normalised, subtract
+
+
+@dataclass(frozen=True)
+class MultiStepSAM(EffectiveGradient):
+    """SAM with several ascent steps: `ascent_steps` normalised steps of length `step_fraction` rho, each followed by
+    projection on the ball of radius rho around x; g~ is the gradient at the end (arXiv:2206.06232, the public code).
+    """
+
+    rho: HyperParameter
+    ascent_steps: int
+    step_fraction: float = 1.0
+    name = "multi_step_sam"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_count("ascent_steps", self.ascent_steps)
+        refuse_outside("step_fraction", self.step_fraction, lower=0.0, open_lower=True)
+
+    def __call__(self, oracle: Oracle, parameters: Parameters) -> Parameters:
+        rho, point = at(self.rho, oracle.step), parameters
+        for _ in range(self.ascent_steps):
+            point = add_scaled(point, self.step_fraction * rho, normalised(oracle.gradient(point)))
+            displacement = subtract(point, parameters)
+            length = norm(displacement)
+            shrink = torch.where(length > rho, rho / torch.where(length > rho, length, torch.ones_like(length)), 1.0)
+            point = add_scaled(parameters, shrink, displacement)
+        return oracle.gradient(point)
+
+
+def multi_step_sam(
+    step_size: HyperParameter,
+    rho: HyperParameter,
+    ascent_steps: int,
+    step_fraction: float = 1.0,
+    *,
+    beta: HyperParameter = 0.0,
+    momentum: Momentum | None = None,
+) -> Descent:
+    """SAM with projected inner ascent of several steps (see `MultiStepSAM`)."""
+    return around(MultiStepSAM(rho, ascent_steps, step_fraction), step_size, beta, momentum)

@@ -1,0 +1,33 @@
+"""SAM with the ascent of the minibatch before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from workbench.optimizers.momentum import Descent, Momentum, around
+from workbench.optimizers.oracle import Oracle
+from workbench.optimizers.rule import EffectiveGradient, constructor
+from workbench.optimizers.schedules import HyperParameter, at
+from workbench.parameters import Parameters, add_scaled, normalised
+
+
+@dataclass(frozen=True)
+class PreviousSAM(EffectiveGradient):
+    """g~(x) = g(x + rho h(x)/|h(x)|), h the gradient of the previous step's minibatch at x (arXiv:2206.06232's surrogate).
+
+    At the first step h is of that step's own minibatch. Runs whose steps all see the same samples are refused."""
+
+    rho: HyperParameter
+    name = "previous_sam"
+
+    def __call__(self, oracle: Oracle, parameters: Parameters) -> Parameters:
+        ascent = normalised(oracle.previous.gradient(parameters))
+        return oracle.gradient(add_scaled(parameters, at(self.rho, oracle.step), ascent))
+
+
+@constructor
+def previous_sam(
+    step_size: HyperParameter, rho: HyperParameter, *, beta: HyperParameter = 0.0, momentum: Momentum | None = None
+) -> Descent:
+    """SAM with the ascent of the previous minibatch (see `PreviousSAM`)."""
+    return around(PreviousSAM(rho), step_size, beta, momentum)

@@ -1,0 +1,79 @@
+"""SAM, its unnormalised form USAM, and the mixtures of both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from workbench.checks import refuse_outside
+from workbench.optimizers.momentum import Descent, Momentum, around
+from workbench.optimizers.oracle import Oracle
+from workbench.optimizers.rule import EffectiveGradient, constant, constructor
+from workbench.optimizers.schedules import HyperParameter, at
+from workbench.parameters import Parameters, Scalar, add_scaled, normalised, scale
+
+
+@dataclass(frozen=True)
+class UnifiedSAM(EffectiveGradient):
+    """g~(x) = g(x + rho (1 - lam + lam/|g(x)|) g(x)); lam = 1 is SAM, lam = 0 is USAM (arXiv:2503.02225, eq. of Unified SAM).
+
+    Both gradients are of the same minibatch. A zero gradient means no displacement: nothing is added to the norm.
+    """
+
+    rho: HyperParameter
+    lam: HyperParameter = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_outside("lam", self.lam, lower=0.0, upper=1.0)
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return {0.0: "usam", 1.0: "sam"}.get(self.lam, "unified_sam") if _is_number(self.lam) else "unified_sam"
+
+    def __call__(self, oracle: Oracle, parameters: Parameters) -> Parameters:
+        ascent = _mixed(oracle.gradient(parameters), at(self.lam, oracle.step))
+        return oracle.gradient(add_scaled(parameters, at(self.rho, oracle.step), ascent))
+
+    def curvature(self) -> tuple[Scalar, ...]:
+        rho, lam = constant("rho", self.rho), constant("lam", self.lam)
+        if _is_number(rho) and rho == 0:
+            return (0.0, 1.0)
+        return (0.0, 1.0, rho) if _is_number(lam) and lam == 0 else super().curvature()
+
+
+def _mixed(gradient: Parameters, lam: Scalar) -> Parameters:
+    if _is_number(lam) and lam in (0, 1):
+        return normalised(gradient) if lam == 1 else gradient
+    return add_scaled(scale(1.0 - lam, gradient), lam, normalised(gradient))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float))
+
+
+@constructor
+def sam(
+    step_size: HyperParameter, rho: HyperParameter, *, beta: HyperParameter = 0.0, momentum: Momentum | None = None
+) -> Descent:
+    """SAM: g~(x) = g(x + rho g(x)/|g(x)|); rho is a length (arXiv:2010.01412). Momentum: heavy ball where beta is given."""
+    return around(UnifiedSAM(rho, 1.0), step_size, beta, momentum)
+
+
+@constructor
+def usam(
+    step_size: HyperParameter, rho: HyperParameter, *, beta: HyperParameter = 0.0, momentum: Momentum | None = None
+) -> Descent:
+    """Unnormalised SAM: g~(x) = g(x + rho g(x)); rho is one over a curvature."""
+    return around(UnifiedSAM(rho, 0.0), step_size, beta, momentum)
+
+
+def unified_sam(
+    step_size: HyperParameter,
+    rho: HyperParameter,
+    lam: HyperParameter,
+    *,
+    beta: HyperParameter = 0.0,
+    momentum: Momentum | None = None,
+) -> Descent:
+    """Unified SAM with mixing weight lam in [0, 1] (arXiv:2503.02225): lam = 0 is USAM, lam = 1 is SAM."""
+    return around(UnifiedSAM(rho, lam), step_size, beta, momentum)
