@@ -20,7 +20,7 @@ def test_each_run_is_the_test_step_by_step():
     horizon = tv.tv_horizon(3, eps, delta)
     for run, (tau, different) in enumerate(zip(*decisions, strict=True)):
         rng = draws.generator(5 + run, "streams")
-        first, second = (tv.letters(rng, weights, horizon) for weights in (P, Q))
+        first, second = (tv.letters(rng.random(horizon), weights) for weights in (P, Q))
         for t in range(1, horizon + 1):
             counts = [np.bincount(stream[:t], minlength=3) / t for stream in (first, second)]
             distance, theta = 0.5 * abs(counts[0] - counts[1]).sum(), math.sqrt(math.log(8 * t * (t + 1) / delta) / t)
@@ -51,7 +51,7 @@ def test_distances_are_what_they_say(n):
 
 def test_letters_have_their_frequencies():
     weights = np.array([0.1, 0.0, 0.6, 0.3])
-    counts = z.sample_counts(tv.letters(draws.generator(0), weights, 40_000), 4)
+    counts = z.sample_counts(tv.letters(draws.generator(0).random(40_000), weights), 4)
     assert counts[1] == 0 and (abs(counts - 40_000 * weights) <= 4 * np.sqrt(40_000 * weights * (1 - weights))).all()
 
 

@@ -47,9 +47,9 @@ def half_moved(n: int, d: float) -> Float[np.ndarray, " letter"]:
     return weights
 
 
-def letters(rng: np.random.Generator, weights: Float[np.ndarray, " letter"], size: int) -> Int[np.ndarray, " sample"]:
-    """Independent letters 0 .. n - 1 with the given probabilities."""
-    return np.searchsorted(np.cumsum(weights)[:-1], rng.random(size), side="right")
+def letters(numbers: Float[np.ndarray, " sample"], weights: Float[np.ndarray, " letter"]) -> Int[np.ndarray, " sample"]:
+    """Letters 0 .. n - 1 with the given probabilities from uniform numbers on [0, 1)."""
+    return np.searchsorted(np.cumsum(weights)[:-1], numbers, side="right")
 
 
 def tv_threshold(t: int | np.ndarray, n: int, delta: float) -> np.ndarray:
@@ -101,8 +101,8 @@ def tv_sequential(
     for run in range(runs):
         rng = draws.generator(seed0 + run, "streams")
         excess = np.zeros((P.size, horizon), dtype=np.int64)
-        excess[letters(rng, P, horizon), t - 1] += 1
-        excess[letters(rng, Q, horizon), t - 1] -= 1
+        excess[letters(rng.random(horizon), P), t - 1] += 1
+        excess[letters(rng.random(horizon), Q), t - 1] -= 1
         distance = np.abs(excess.cumsum(1)).sum(0) / (2 * t)
         rejects = distance > theta
         tau[run] = 1 + np.argmax(rejects | (distance < eps - theta))

@@ -41,15 +41,29 @@ def zipf(n: int) -> Float[np.ndarray, " letter"]:
 
 def z_paths(P: np.ndarray, Q: np.ndarray, runs: int, t_max: int, *, seed0: int = 0) -> Float[np.ndarray, "run check"]:
     """Z of every run at every check up to t_max, for every constant and every delta. Run r draws from seed0 + r alone."""
+    P, Q = _pair(P, Q)
     _require_runs(runs, seed0)
-    times = check_times(t_max).tolist()
-    return np.array([[z for _, z in _path(P, Q, seed0 + run, times)] for run in range(runs)], dtype=np.float64)
+    times, n = check_times(t_max), P.size
+    new = np.diff(times, prepend=0)
+    # which set and which check each of the numbers of a run is for, in the order in which `_path` draws them
+    sets = np.concatenate([np.repeat(np.arange(4), count) for count in new])
+    places = (4 * np.repeat(np.arange(len(times)), 4 * new) + sets) * n
+    first = sets < 2
+    values = np.empty((runs, len(times)))
+    for run in range(runs):
+        rng, drawn = draws.generator(seed0 + run, "four samples"), np.empty(len(sets), dtype=np.int64)
+        numbers = rng.random(len(sets))
+        drawn[first], drawn[~first] = letters(numbers[first], P), letters(numbers[~first], Q)
+        counts = sample_counts(places + drawn, 4 * n * len(times)).reshape(len(times), 4, n).cumsum(0)
+        values[run] = z_statistic(*counts.transpose(1, 0, 2))
+    return values
 
 
 def z_sequential(
     P: np.ndarray, Q: np.ndarray, delta: float, c: float, runs: int, *, t_max: int = 10**7, seed0: int = 0
 ) -> ZRuns:
     """Independent runs that stop at the first check with Z > u_t; their draws are those of `z_paths`."""
+    P, Q = _pair(P, Q)
     _require_runs(runs, seed0)
     times = check_times(t_max)
     levels = dict(zip(times.tolist(), z_threshold(times, delta, c).tolist(), strict=True))
@@ -63,17 +77,21 @@ def z_sequential(
 
 
 def _path(P: np.ndarray, Q: np.ndarray, seed: int, times: list[int]) -> Iterator[tuple[int, int]]:
-    P, Q = distribution(P), distribution(Q, "Q")
-    if P.shape != Q.shape:
-        raise ValueError(f"P and Q must have the same letters, got {P.size} and {Q.size}")
     n, rng, before = P.size, draws.generator(seed, "four samples"), 0
     counts = np.zeros((4, n), dtype=np.int64)  # X, X2, Y, Y2
     for t in times:
         new = t - before
-        drawn = np.concatenate([letters(rng, P, 2 * new), letters(rng, Q, 2 * new)])
+        drawn = np.concatenate([letters(rng.random(2 * new), P), letters(rng.random(2 * new), Q)])
         counts += sample_counts(drawn + np.repeat(np.arange(4) * n, new), 4 * n).reshape(4, n)
         before = t
         yield t, int(z_statistic(*counts))
+
+
+def _pair(P: np.ndarray, Q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    P, Q = distribution(P), distribution(Q, "Q")
+    if P.shape != Q.shape:
+        raise ValueError(f"P and Q must have the same letters, got {P.size} and {Q.size}")
+    return P, Q
 
 
 def _require_runs(runs: int, seed0: int) -> None:
