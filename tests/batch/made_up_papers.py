@@ -45,6 +45,11 @@ statement = "The mean is positive"
 source = "Theorem 1"
 origin = "printed"
 paper = 1.0
+seeds = "n"
+
+[[claim.control]]
+name = "no-radius"
+set.rho = 0
 
 [[claim.condition]]
 quantity = "mean"
@@ -56,7 +61,7 @@ threshold = 0
 PARAMETERS = 'n: int = 8\nrho: float = 0.1\ntext: str = ""'
 OPENING = (
     'import numpy as np\nfrom workbench import claims\ncard = claims.card("{slug}")\n'
-    "p = card.parameters(n=n, rho=rho, text=text)\nsamples = np.random.default_rng(0).normal(1 + p.rho, 0.5, p.n)"
+    "p = card.parameters(globals())\nsamples = np.random.default_rng(0).normal(1 + p.rho, 0.5, p.n)"
 )
 CHECK = 'card.check("positive", samples)'
 SAVE = (

@@ -13,13 +13,12 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 
 from workbench import figures
-from workbench.claims.judgement import judge
 from workbench.claims.recording import record, write_claims
 from workbench.claims.schema import Claim, Condition
-from workbench.claims.verdict import Verdict
+from workbench.claims.verdict import VERDICTS, Verdict, badges, verdict_of
 
 HOSTILE = "<script>alert('x')</script> \"quoted\" & 'single' ρ→∞ 日本\n</script><b>bold</b>"
-DEFAULTS = {"rho": 0.05, "n_seeds": 20, "optimizers": ["gd", "sam"]}
+DEFAULTS = {"rho": 0.05, "n_seeds": 20, "optimizers": ["gd", "sam"], "seed0": 0, "control": "none"}
 
 # id, statement, statistic, relation, threshold, unit, centre of the samples, their spread, paper's value
 STATEMENTS = {
@@ -37,7 +36,7 @@ STATEMENTS = {
          "ratio", "in", [0.8, 1.25], "", 1.04, 0.1, "1"),
         ("m-continuum", "the gain grows as m falls", "mean", ">", 0.0, "pp", 0.21, 0.6, "qualitative"),
         ("sam-then-erm", "switching back to ERM keeps the gain",
-         "proportion", ">=", 0.95, "", 0.98, 0, "1.25e-4 -> 9.8e-5"),
+         "share", ">=", 0.95, "", 0.98, 0, "1.25e-4 -> 9.8e-5"),
         ("relu-simpler", "n-SAM gives simpler one-dimensional fits, that is, fewer kinks",
          "ratio", "<", 0.7, "", 0.475, 0.08, "qualitative"),
         ("late-switch", "SAM switched on late still helps, but less",
@@ -64,13 +63,13 @@ STATEMENTS = {
          "value", "<=", 1.0, "", 1.0008, 0, "<= 1"),
         ("edge-attained", "runs stop just below the edge", "mean", ">=", 0.92, "", 0.981, 0.02, ""),
         ("filter-ordering", "GD is sharper than USAM, USAM than two-step USAM",
-         "proportion", ">=", 0.8, "", 0.93, 0, "qualitative"),
+         "share", ">=", 0.8, "", 0.93, 0, "qualitative"),
         ("momentum-widens", "heavy ball widens the pass band",
          "mean", ">", 0.0, "eigenvalue units", 0.67, 0.5, "strict"),
         ("two-basin-threshold", "the sharp minimum disappears exactly at the threshold",
          "value", "==", 0.0, "", 0.0, 0, "0 above"),
         ("usam-saddle", "USAM converges to a strict saddle iff rho >= 1/|lambda|",
-         "proportion", ">=", 0.9, "", 0.96, 0, "qualitative"),
+         "share", ">=", 0.9, "", 0.96, 0, "qualitative"),
         ("saddle-linear-rate", "near the saddle the unstable direction grows by a known factor per step",
          "value", "<=", 1e-05, "", 5e-06, 0, "exact"),
         ("accuracy-equal", "test accuracies are about equal", "mean", "==", 0.0, "pp", 0.12, 0.5, "about equal"),
@@ -96,7 +95,7 @@ STATEMENTS = {
 
 def entries(paper: str, rho: float, seed: int = 0) -> list[dict]:
     """Claims of a paper as they stand in claims.json, from samples whose centre moves a little with rho."""
-    found = []
+    found = {}
     for name, statement, statistic, relation, threshold, unit, centre, spread, value in STATEMENTS[paper]:
         # crc-like seed: the same claim gets the same noise in every job
         draw = np.random.default_rng([seed, *hashlib.sha256(name.encode()).digest()[:4]])
@@ -115,20 +114,23 @@ def entries(paper: str, rho: float, seed: int = 0) -> list[dict]:
                 ),
             ]
         claim = Claim(id=name, statement=statement, source="Theorem 2" if statistic == "value" else "Fig. 6",
+                      control_none="nothing can" if name == "endpoints" else "",
                       origin="corrected" if name.endswith("corrected") else "printed", paper=value,
                       printed="m-sharpness-predicts" if name.endswith("corrected") else None, condition=conditions)  # fmt: skip
-        measured = ()
+        verdict = Verdict(claim)
         if statistic is not None:
-            measured = tuple(judge(one, _samples(draw, statistic, centre, spread, rho)) for one in conditions)
-        found.append(record(Verdict(claim, measured)))
-    return found
+            samples = {one.name: _samples(draw, statistic, centre, spread, rho) for one in conditions}
+            verdict = verdict_of(claim, samples)
+        found[name] = verdict
+    members = sum(one.claim.random for one in found.values())
+    return [record(one) for one in badges(found, members).values()]
 
 
 def _samples(draw, statistic: str, centre: float, spread: float, rho: float) -> np.ndarray:
     n, shift = 20, 1.0 - 0.35 * np.log10(rho / 0.05)
     if statistic == "value":
         return np.array(centre)
-    if statistic == "proportion":
+    if statistic == "share":
         return draw.uniform(size=n) < centre
     if statistic in ("ratio", "median"):
         return centre ** (2 - shift if centre > 1 else 1.0) * shift * np.exp(spread * draw.standard_normal(n))
@@ -154,15 +156,14 @@ def write_job(
     if error is None:
         claims = entries(paper, values["rho"]) if claims is None else claims
         verdicts = [claim["verdict"] for claim in claims]
-        counts = {name: verdicts.count(name) for name in ("reproduced", "contradicted", "inconclusive", "not run")}
-        holm = {"level": 0.05, "family": 9, "reproduced": ["one-sam-beats-gd"]}
+        counts = {name: verdicts.count(name) for name in VERDICTS}
         content = {
             "paper": paper,
             "preset": preset,
             "parameters": values,
             "claims": claims,
             "summary": counts,
-            "holm": holm,
+            "family": 9,
         }
         write_claims(folder / "claims.json", content)
     else:
@@ -260,6 +261,10 @@ id = "one-sam-beats-gd"
 statement = "s"
 source = "Fig. 1"
 origin = "printed"
+seeds = "n_seeds"
+[[claim.control]]
+name = "no-radius"
+set.rho = 0.0
 [[claim.condition]]
 quantity = "q"
 statistic = "mean"

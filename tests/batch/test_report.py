@@ -15,7 +15,16 @@ from workbench.batch.report import drawings as report_svg
 from workbench.batch.report import notebook_figures as report_figures
 from workbench.batch.report.collected import collect, essence, sweeps
 from workbench.batch.report.page import write_report
+from workbench.claims.family import Pair
 from workbench.claims.plain_text import plain_text
+from workbench.claims.schema import Condition
+from workbench.claims.verdict import Measurement
+
+
+def measurement(relation, threshold, estimate, low, high):
+    condition = Condition(quantity="q", statistic="mean", relation=relation, threshold=threshold)
+    return Measurement(condition, Pair(0.0, 1.0), estimate, low, high, n=10)
+
 
 VOID = {"meta", "link", "img", "br"}
 
@@ -65,7 +74,7 @@ def test_every_claim_of_every_paper_stands_there_with_its_verdict(site, page):
     data = collect(site / "runs")
     assert [paper["slug"] for paper in data["papers"]] == sorted(STATEMENTS)
     assert sum(data["counts"].values()) == sum(map(len, STATEMENTS.values())) == 40
-    assert min(data["counts"].values()) > 0, "the made-up store has all four verdicts"
+    assert min(data["counts"].values()) > 0, "the made-up store has every verdict"
     for claims in STATEMENTS.values():
         for claim in claims:
             assert claim[0] in page.text and " ".join(claim[1].split()) in " ".join(page.text.split())
@@ -108,7 +117,9 @@ def test_tables_have_headers_and_drawings_have_words(page):
     assert all(image["alt"] and "Plot" in image["alt"] for image in page.all("img"))
     drawings = [svg for svg in page.all("svg") if svg.get("class") in ("forest", "chart")]
     assert all(svg["role"] == "img" and "claimed" in svg["aria-label"] for svg in drawings)
-    assert len([svg for svg in drawings if svg["class"] == "forest"]) == 41  # one claim has two conditions
+    assert (
+        len([svg for svg in drawings if svg["class"] == "forest"]) == 39
+    )  # one claim has two conditions, two have none
     assert all(header.get("scope") in ("col", "row") for header in page.all("th"))
 
 
@@ -165,7 +176,7 @@ def test_claims_are_drawn_over_the_swept_parameter(page):
 @pytest.mark.parametrize("ends", [(0.1, 0.5, 0.9), ("-inf", 0.5, "inf"), ("nan", "nan", "nan"), ("inf", "inf", "inf")])
 def test_charts_take_any_parameter_and_any_number(values, ends):
     low, middle, high = ends
-    one = {"relation": "<=", "threshold": 0.8, "estimate": middle, "low": low, "high": high, "verdict": "reproduced"}
+    one = measurement("<=", 0.8, float(middle), float(low), float(high))
     drawn = str(report_svg.sweep_chart("x<y", [(value, one) for value in values]))
     numbers = re.findall(r' (?:y|x|y1|y2|height)="(-?[^"]+)"', drawn) + re.findall(
         r"translate\(([^,]+),([^)]+)\)", drawn
@@ -175,13 +186,13 @@ def test_charts_take_any_parameter_and_any_number(values, ends):
 
 
 def test_forest_puts_the_claimed_side_to_the_right():
-    def ends(**condition):
-        drawn = str(report_svg.forest_row({"verdict": "reproduced", **condition}))
+    def ends(*measured):
+        drawn = str(report_svg.forest_row(measurement(*measured)))
         return [float(x) for x in re.search(r'class="bar[^"]*" x1="([\d.]+)%" x2="([\d.]+)%"', drawn).groups()]
 
-    low, high = ends(relation="<=", threshold=0.8, estimate=0.6, low=0.5, high=0.79)
+    low, high = ends("<=", 0.8, 0.6, 0.5, 0.79)
     assert 50 < low < high < 97
-    low, high = ends(relation=">=", threshold=0.8, estimate=0.8, low=0.2, high=9.0)
+    low, high = ends(">=", 0.8, 0.8, 0.2, 9.0)
     assert 3 < low < 50 < high
 
 
@@ -192,7 +203,7 @@ def test_comparing_with_an_older_report_shows_what_changed(site, tmp_path):
     by_name = {claim["id"]: claim for claim in changed}
     by_name["plateau"].update(verdict="contradicted")
     by_name["plateau"]["conditions"][0].update(estimate=1.4, low=1.3, high=1.5, verdict="contradicted")
-    by_name["smooth"]["conditions"][0].update(threshold=2.0)
+    by_name["smooth"]["claim"]["condition"][0].update(threshold=2.0)
     by_name["endpoints"]["conditions"][0].update(estimate=1e-14, low=1e-14, high=1e-14)
     write_job(tmp_path / "runs", "unified-sam", claims=changed, ended="2026-04-01T08:00:00Z")
     found = report_changes.changes(report_changes.embedded(old), essence(collect(tmp_path / "runs")))
@@ -226,17 +237,18 @@ def test_an_empty_or_missing_store_gives_a_page_that_says_so(tmp_path):
         write_report(tmp_path / "nowhere", tmp_path)
 
 
-def test_a_job_with_hardly_anything_in_it_is_shown(tmp_path):
-    sparse = [{"id": "a"}, {"id": "b", "verdict": "reproduced", "conditions": [{"estimate": 1.0}, "?"]}, 3]
-    folder = write_job(tmp_path / "runs", "p", claims=[])
-    (folder / "claims.json").write_text(json.dumps({"claims": sparse}))
-    (folder / "provenance.json").unlink()
-    (folder / "notebook.ipynb").write_text("{")
-    record = json.loads((folder / "job.json").read_text())
-    (folder / "job.json").write_text(json.dumps({**record, "files": {}}))
+def test_a_job_of_another_version_is_named_and_one_with_hardly_anything_is_shown(tmp_path):
+    for content in ([], [{"id": "b", "verdict": "reproduced", "conditions": [{"estimate": 1.0}, "?"]}]):
+        folder = write_job(tmp_path / "runs", f"p{len(content)}", claims=[])
+        (folder / "claims.json").write_text(json.dumps({"claims": content}))
+        (folder / "provenance.json").unlink()
+        (folder / "notebook.ipynb").write_text("{")
+        record = json.loads((folder / "job.json").read_text())
+        (folder / "job.json").write_text(json.dumps({**record, "files": {}}))
     data = collect(tmp_path / "runs")
-    assert data["counts"] == {"reproduced": 1, "contradicted": 0, "inconclusive": 0, "not run": 1}
-    assert "not measured" not in data["unreadable"] and Page(write_report(tmp_path / "runs", tmp_path / "r.html")).text
+    assert [paper["slug"] for paper in data["papers"]] == ["p0"]
+    assert "recorded by another version" in data["unreadable"][0]["reason"]
+    assert Page(write_report(tmp_path / "runs", tmp_path / "r.html")).text
 
 
 def test_figures_take_their_captions_from_the_headings_above(tmp_path):

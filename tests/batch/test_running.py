@@ -30,7 +30,13 @@ def test_run_leaves_complete_folders_and_runs_nothing_twice(repository):
         assert "workbench.claims.card" in job["identity"]["modules"]
         assert not any(name.startswith("workbench.batch") for name in job["identity"]["modules"])
         provenance = json.loads((folder / "provenance.json").read_text())
-        assert provenance["parameters"] == {"n": 8, "rho": job["parameters"]["rho"], "text": ""}
+        assert provenance["parameters"] == {
+            "n": 8,
+            "rho": job["parameters"]["rho"],
+            "text": "",
+            "seed0": 0,
+            "control": "none",
+        }
         assert provenance["wall_seconds"] > 0 and provenance["packages"]["numpy"]
         executed = nbformat.read(folder / "notebook.ipynb", as_version=4)
         assert "injected-parameters" in executed.cells[2].metadata.tags

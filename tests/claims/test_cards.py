@@ -35,6 +35,11 @@ statement = "It wins"
 source = "Fig. 1"
 origin = "printed"
 paper = 0.7
+seeds = "n_seeds"
+
+[[claim.control]]
+name = "no-radius"
+set = { rho = 0 }
 
 [[claim.condition]]
 quantity = "ratio of losses"
@@ -49,12 +54,14 @@ source = "Fig. 1"
 origin = "corrected"
 printed = "wins"
 presets = ["laptop", "paper"]
+seeds = "n_seeds"
+control = [{ name = "no-radius", null = true }]
 
 [[claim.condition]]
 quantity = "wins"
-statistic = "proportion"
+statistic = "share"
 relation = ">="
-threshold = 0.95
+threshold = 0.8
 """
 
 
@@ -113,14 +120,29 @@ def test_a_good_card_has_its_claims_in_order(papers):
         ("threshold = 1\n", 'threshold = "1"\n', ["threshold", "finite number"]),
         ("threshold = 1\n", "threshold = nan\n", ["threshold", "finite number"]),
         ("threshold = 1\n", "threshhold = 1\n", ["threshhold", "'threshold'"]),
-        ("threshold = 0.95", "threshold = 19", ["a proportion lies in [0, 1]"]),
+        ("threshold = 0.8", "threshold = 19", ["a share lies in [0, 1]"]),
+        ("threshold = 0.8", "threshold = 1", ["no number of seeds", "'value'"]),
+        ("threshold = 0.8", "threshold = 0.9", ["wins-small", "20 seeds cannot decide", "36 could"]),
+        ("default = 20", "default = 4", ["4 seeds cannot decide a ratio < 1", "5 could"]),
+        ('seeds = "n_seeds"', 'seeds = "n_sed"', ["seeds", "'n_sed'"]),
+        ('seeds = "n_seeds"\n', "", ["'wins'", "needs seeds"]),
+        ('[[claim.control]]\nname = "no-radius"\nset = { rho = 0 }\n', "", ["'no-radius'", "sets no parameter"]),
+        ("set = { rho = 0 }", "set = { rh = 0 }", ["control 'no-radius'", "'rh'", "'rho'"]),
+        ("set = { rho = 0 }", "set = { rho = -1 }", ["control 'no-radius'", "-1", ">= 0"]),
+        ("[presets.smoke]", '[[rule]]\nrequires = "rho < n"\nmessage = "m"\n[presets.smoke]', ["rule 1", "'n'"]),
+        (
+            "[presets.smoke]",
+            '[[rule]]\nrequires = "rho > 0"\nmessage = "moves"\n[presets.smoke]',
+            ["no-radius", "moves"],
+        ),
+        ("[presets.smoke]", '[[rule]]\nrequires = "().x"\nmessage = "m"\n[presets.smoke]', ["not allowed"]),
         ('relation = "<"', 'relation = "in"', ["needs [low, high]"]),
         ('relation = "<"', 'relation = "=<"', ["relation", "=<"]),
         ('relation = "<"', 'relation = "=="', ["margin", "equivalence"]),
         ('relation = "<"', 'relation = "<"\nmargin = 0.1', ["margin", "only for '=='"]),
-        ('relation = "<"', 'relation = "<"\nstandard_errors = 2', ["standard_errors", "'mean'"]),
+        ('relation = "<"', 'relation = "<"\nstandard_errors = 2', ["standard_errors", "unknown key"]),
         ('relation = "<"', 'relation = "<"\ntolerance = -1', ["tolerance", "greater than or equal to 0"]),
-        ('relation = "<"', 'relation = "<"\nconfidence = 95', ["confidence", "less than 1"]),
+        ('relation = "<"', 'relation = "<"\nends = "()"', ["ends", "'in'"]),
         ('presets = ["laptop", "paper"]', 'presets = ["lapdog"]', ["presets", "lapdog"]),
         ('presets = ["laptop", "paper"]', "presets = []", ["presets", "must not be empty"]),
         ('statement = "It wins"\n', 'statement = ""\n', ["statement", "must not be empty"]),

@@ -82,9 +82,18 @@ def test_all_mistakes_are_reported_together(a_card):
     assert "refused (3)" in str(refusal.value)
 
 
-def test_a_preset_fills_what_was_left_at_its_default(a_card):
-    p = a_card.parameters(preset="smoke", n=20, rhos=[0.5])
-    assert (p.n, p.rhos, p.d) == (6, [0.5], 30)
+def test_an_explicit_value_wins_over_the_preset_even_at_the_default(a_card):
+    p = a_card.parameters(preset="smoke", n=20)
+    assert (p.n, p.rhos, p.d) == (20, [0.1], 30)
+
+
+def test_a_notebooks_cell_follows_the_preset_where_it_says_the_default(a_card, monkeypatch, tmp_path):
+    cell = {"n": 20, "d": 30, "rho": 0.3, "rhos": [0.1, 0.2], "kind": "gd", "fast": False, "root": None, "other": 1}
+    assert a_card.parameters(cell, preset="smoke").model_dump() | {"seed0": 0, "control": "none"} == {
+        "n": 6, "d": 30, "rho": 0.3, "rhos": [0.1], "kind": "gd", "fast": False, "root": None, "seed0": 0, "control": "none",
+    }  # fmt: skip
+    monkeypatch.setenv("WORKBENCH_JOB", str(tmp_path))  # a job says every value
+    assert a_card.parameters(cell, preset="smoke").n == 20
 
 
 def test_the_environment_selects_the_preset_and_the_argument_wins(a_card, monkeypatch):

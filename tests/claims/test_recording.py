@@ -8,7 +8,7 @@ import pytest
 import xarray
 
 from workbench.claims.card import Card
-from workbench.claims.recording import write_atomically
+from workbench.claims.recording import load, write_atomically
 from workbench.claims.schema import CardFile
 
 CARD = {
@@ -45,12 +45,27 @@ def test_every_claim_is_recorded_after_every_check(job):
     card.parameters(n=7)
     card.check("first", SAMPLES)
     content = json.loads((job / "claims.json").read_text(encoding="utf-8"))
-    assert (content["paper"], content["preset"], content["parameters"]) == ("a-paper", "laptop", {"n": 7})
+    assert (content["paper"], content["preset"], content["parameters"]) == (
+        "a-paper",
+        "laptop",
+        {"n": 7, "seed0": 0, "control": "none"},
+    )
     assert [claim["verdict"] for claim in content["claims"]] == ["reproduced", "not run"]
-    assert content["summary"] == {"reproduced": 1, "contradicted": 0, "inconclusive": 0, "not run": 1}
+    counts = {name: count for name, count in content["summary"].items() if count}
+    assert counts == {"reproduced": 1, "not run": 1}
     first = content["claims"][0]["conditions"][0]
     assert first["estimate"] == -1.5
-    assert (first["n"], first["not_finite"], first["confidence"], first["verdict"]) == (20, 0, 0.95, "reproduced")
+    assert (first["n"], first["not_finite"], first["verdict"]) == (20, 0, "reproduced")
+
+
+def test_a_recorded_verdict_loads_back_with_its_type(job):
+    card = a_card()
+    card.check("first", np.append(SAMPLES, [math.inf, math.nan]))
+    for entry in json.loads((job / "claims.json").read_text(encoding="utf-8"))["claims"]:
+        back, now = load(entry), card.verdicts[entry["id"]]
+        assert repr(back) == repr(now) and back._repr_html_() == now._repr_html_()
+        assert (back.claim, back.verdict, back.alone) == (now.claim, now.verdict, now.alone)
+        assert back.p == pytest.approx(now.p, rel=1e-11)
 
 
 def test_numbers_that_are_not_finite_are_strings(job):

@@ -15,7 +15,7 @@ STEPS = np.linspace(-1, 1, 20)
 
 def claim(name, statistic="mean", relation="<", threshold=0.0, **more):
     keys = {"statistic": statistic, "relation": relation, "threshold": threshold, "quantity": "q"}
-    keys |= {key: more.pop(key) for key in list(more) if key in ("tolerance", "unit", "standard_errors")}
+    keys |= {key: more.pop(key) for key in list(more) if key in ("tolerance", "unit")}
     return {
         "id": name,
         "statement": f"about {name}",
@@ -40,9 +40,9 @@ def no_environment(monkeypatch):
 @pytest.mark.parametrize(
     ("value", "low", "high", "text"),
     [
-        (4.5e-15, -np.inf, 1e-12, "<= 1e-12"),
-        (0.0, -np.inf, 1e-12, "<= 1e-12"),
-        (-3e-13, -1e-12, np.inf, ">= -1e-12"),
+        (4.5e-15, -np.inf, 1e-12, "≤ 1e-12"),
+        (0.0, -np.inf, 1e-12, "≤ 1e-12"),
+        (-3e-13, -1e-12, np.inf, "≥ -1e-12"),
         (3.2e-10, -np.inf, 1e-12, "3e-10"),
         (5e-17, -np.inf, 0.03, "0"),
         (4.2e-10, -np.inf, 1e-5, "< 1e-9"),
@@ -143,27 +143,45 @@ def test_the_scoreboard_shows_a_correction_beside_what_it_corrects():
     assert "↳ fixed" in repr(board) and "↳ fixed" in board._repr_html_()
 
 
-def test_the_summary_counts_and_corrects_for_the_number_of_claims():
-    # Two-sided p-values .04 and far below: alone both hold, together Holm keeps both; beside many more only the strong one.
-    names = [f"c{index}" for index in range(6)]
+def test_badges_show_the_verdict_after_the_family():
+    # Alone c1 (p near .02) is reproduced; among ten the ladder keeps only the claims far from the threshold.
+    names = [f"c{index}" for index in range(10)]
     card = a_card(*(claim(name) for name in names), claim("exact", "value", "<=", 1.0))
     card.check("c0", STEPS - 5)
-    card.check("c1", STEPS - 0.3)  # reproduced, p near .04
-    for name in names[2:5]:
+    assert card.check("c1", STEPS - 0.3).verdict == "inconclusive"
+    for name in names[2:9]:
         card.check(name, STEPS)
     card.check("exact", 0.5)
     board = card.scoreboard()
-    assert board.counts == {"reproduced": 3, "contradicted": 0, "inconclusive": 3, "not run": 1}
-    assert board.reproduced_after_holm == ["c0"]
-    assert "1 of 2 reproduced remain so (not: c1)" in repr(board)
-    assert "Deterministic, in no need of correction: 1 of 3" in repr(board)
+    assert {name: count for name, count in board.counts.items() if count} == {
+        "reproduced": 2,
+        "inconclusive": 8,
+        "not run": 1,
+    }
+    assert "? inconclusive (alone: reproduced): c1" in repr(card.verdicts["c1"])
+    assert "Family of 10 claims over seeds" in repr(board) and "undecided only because of it: c1" in repr(board)
+    assert "Exact statements, which no seed can change: 1 reproduced" in repr(board)
+
+
+def test_what_no_control_can_flip_is_consistent_and_outside_the_family():
+    card = a_card(claim("c", control_none="by construction"), claim("d"))
+    assert card.check("c", STEPS - 5).verdict == "consistent, not tested"
+    assert card.check("c", STEPS + 5).verdict == "contradicted"
+    assert card.check("d", STEPS - 5).family == 1
+
+
+def test_tex_is_rendered_in_pages_and_plain_in_terminals():
+    card = a_card(claim("c") | {"statement": r"$\rho^2 \le 1/\lambda_{\max}$ & <b>"})
+    verdict = card.check("c", STEPS)
+    assert "ρ^2 ≤ 1/λ_max & <b>" in repr(verdict)
+    assert "ρ<sup>2</sup> ≤ 1/λ<sub>max</sub> &amp; &lt;b&gt;" in verdict._repr_html_()
 
 
 def test_several_conditions_each_show_their_own_verdict():
     two = claim("c") | {
         "condition": [
             {"name": "gain", "quantity": "gain", "statistic": "mean", "relation": "<", "threshold": 0.0},
-            {"name": "wins", "quantity": "wins", "statistic": "proportion", "relation": ">=", "threshold": 0.95},
+            {"name": "wins", "quantity": "wins", "statistic": "share", "relation": ">=", "threshold": 0.95},
         ]
     }
     card = a_card(two)

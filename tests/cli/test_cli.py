@@ -28,6 +28,8 @@ id = "positive"
 statement = "The mean is positive"
 source = "Theorem 1"
 origin = "printed"
+seeds = "n"
+control_none = "a toy"
 
 [[claim.condition]]
 quantity = "mean"

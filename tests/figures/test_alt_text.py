@@ -16,22 +16,18 @@ from nbclient import NotebookClient
 from workbench import figures
 from workbench.batch.report.notebook_figures import figures as pictures_of
 from workbench.batch.running.html import to_html
+from workbench.claims.family import Pair
+from workbench.claims.recording import record
+from workbench.claims.schema import Claim, Condition
+from workbench.claims.verdict import Measurement, Verdict
 
-CLAIM = {
-    "id": "gain",
-    "verdict": "reproduced",
-    "conditions": [
-        {
-            "name": "value",
-            "verdict": "reproduced",
-            "relation": "<=",
-            "threshold": 0.8,
-            "estimate": 0.7,
-            "low": 0.61,
-            "high": 0.75,
-        }
-    ],
-}
+CONDITION = Condition(quantity="q", statistic="mean", relation="<=", threshold=0.8)
+CLAIM = Verdict(
+    Claim(id="gain", statement="s", source="Fig. 1", origin="printed", condition=[CONDITION]),
+    "reproduced",
+    "reproduced",
+    (Measurement(CONDITION, Pair(0.0, 1.0), 0.7, 0.61, 0.75, n=10),),
+)
 
 
 @pytest.fixture
@@ -51,7 +47,7 @@ def test_words_are_the_callers_then_the_figures_then_the_verdicts(drawn):
 
 
 def test_a_single_verdict_and_a_cards_content_are_taken_too(drawn):
-    for claims in (CLAIM, {"claims": [CLAIM]}, {"gain": CLAIM}, iter([CLAIM])):
+    for claims in (CLAIM, {"claims": [record(CLAIM)]}, {"gain": CLAIM}, iter([CLAIM])):
         assert "gain: reproduced" in figures.alt_text(drawn, claims=claims)
 
 

@@ -14,9 +14,10 @@ import xarray as xr
 from scipy import stats
 
 from workbench import figures
-from workbench.claims.judgement import judge
+from workbench.claims.family import Pair
+from workbench.claims.recording import record
 from workbench.claims.schema import Claim, Condition
-from workbench.claims.verdict import Verdict
+from workbench.claims.verdict import Measurement, Verdict, verdict_of
 
 
 @pytest.fixture
@@ -308,17 +309,20 @@ def test_heatmap_of_a_labelled_array_in_either_order(ax):
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["0", "0.05", "0.1"]
 
 
-def claim(verdict, **condition):
-    return {"id": "c", "verdict": verdict, "conditions": [{"name": "value", "verdict": verdict, **condition}]}
+def claim(relation, threshold, *measured, p=(0.0, 1.0)):
+    condition = Condition(quantity="q", statistic="mean", relation=relation, threshold=threshold)
+    one = Claim(id="c", statement="s", source="Fig. 1", origin="printed", condition=[condition])
+    conditions = (Measurement(condition, Pair(*p), *measured, n=10),) if measured else ()
+    return Verdict(one, conditions[0].verdict if measured else "not run", conditions=conditions)
 
 
 def test_forest_draws_the_claimed_side_to_the_right(ax):
     claims = [
-        claim("reproduced", relation="<=", threshold=0.8, estimate=0.7, low=0.6, high=0.79),
-        claim("contradicted", relation=">=", threshold=3.0, estimate=2.0, low=1.0, high=2.5, unit="s"),
-        claim("not run", relation="<", threshold=1.0),
+        claim("<=", 0.8, 0.7, 0.6, 0.79),
+        claim(">=", 3.0, 2.0, 1.0, 2.5, p=(1.0, 0.0)),
+        claim("<", 1.0),
     ]
-    figures.forest(ax, {"paper": "p", "claims": claims})
+    figures.forest(ax, {"paper": "p", "claims": [record(one) for one in claims]})
     spans = [line.get_xdata() for line in ax.lines if len(line.get_xdata()) == 2 and line.get_linestyle() == "-"][1:]
     assert min(spans[0]) > 0 > max(spans[1])
     markers = {line.get_marker() for line in ax.lines}
@@ -330,7 +334,7 @@ def test_forest_takes_a_cards_verdicts(ax):
     condition = Condition(quantity="loss ratio", statistic="ratio", relation="<=", threshold=0.8)
     measured = Claim(id="gain", statement="s", source="Fig. 1", origin="printed", paper=0.7, condition=[condition])
     missing = measured.model_copy(update={"id": "missing"})
-    verdict = Verdict(measured, (judge(condition, [0.5, 0.55, 0.6, 0.52, 0.51, 0.58]),))
+    verdict = verdict_of(measured, {"value": [0.5, 0.55, 0.6, 0.52, 0.51, 0.58]})
     figures.forest(ax, {"gain": verdict, "missing": Verdict(missing)})
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["gain", "missing"]
     drawn = [line.get_xdata() for line in ax.lines if line.get_marker() == figures.VERDICTS["reproduced"][1]]

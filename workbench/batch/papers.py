@@ -59,24 +59,7 @@ def resolve(slug: str, preset: str, given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ParameterError: naming everything that is not allowed.
     """
-    card = claims.card(slug)
-    values = card.parameters(preset=preset, **given).model_dump()
-    defaults = claims.card(slug).parameters(preset="laptop").model_dump()
-    lost = [name for name in given if values[name] != defaults[name] and _same(given[name], defaults[name])]
-    if lost:
-        # A notebook cannot tell an injected default from an untouched one, so its preset would win in silence.
-        raise ParameterError(
-            "\n".join(
-                f"{name} = {given[name]!r} is the default of {slug}, but preset {preset!r} sets {values[name]!r}: "
-                f"choose another value or another preset"
-                for name in lost
-            )
-        )
-    return values
-
-
-def _same(one: Any, other: Any) -> bool:
-    return list(one) == list(other) if isinstance(one, (list, tuple)) and isinstance(other, list) else one == other
+    return claims.card(slug).parameters(preset=preset, **given).model_dump()
 
 
 __all__ = [

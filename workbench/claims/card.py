@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, get_args
 
-from . import asked, loading, recording
+from . import asked, loading, reach, recording, sections
+from .court import seals
 from .errors import CardError, ParameterError, did_you_mean
-from .judgement import judge
-from .schema import CardFile, Citation, Claim, Parameter, Preset
+from .parameters.specification import Parameter
+from .parameters.values import Parameters, Rule, allowed, resolve
+from .schema import CardFile, Citation, Claim, Preset
 from .scoreboard import Scoreboard, beside_printed
-from .values import Parameters, Rule, allowed, resolve
-from .verdict import Verdict
+from .verdict import Verdict, badges, verdict_along, verdict_of
 
 
 class Card:
     """What a paper claims and what was measured of it.
 
-    `card.parameters(...)` validates a notebook's parameters, `card.check(id, samples)` measures a claim,
-    `card.scoreboard()` shows them all, `card.save(name=dataset)` keeps arrays. With the environment variable
-    WORKBENCH_JOB naming a folder, everything is also written there (claims.json, results.nc).
+    `card.parameters(globals())` validates a notebook's parameters, `card.section(ids)` opens a cell that only some claims
+    need, `card.check(id, samples)` measures a claim, `card.scoreboard()` shows them all, `card.save(name=dataset)` keeps
+    arrays. With the environment variable WORKBENCH_JOB naming a folder, everything is also written there (claims.json,
+    results.nc).
     """
 
-    def __init__(self, content: CardFile):
-        self._content = content
+    def __init__(self, content: CardFile, folder: Path | None = None):
+        self._content = loading.with_standing_parameters(content)
+        self._folder = folder
+        self._court = seals.read(folder)
         self._verdicts: dict[str, Verdict] = {}
         self._parameters: Parameters | None = None
         self._saved: dict[str, Any] = {}
@@ -39,13 +45,23 @@ class Card:
         return self.paper.slug
 
     @property
+    def folder(self) -> Path | None:
+        """Where the card, its published tables and court.json lie."""
+        return self._folder
+
+    @property
+    def content(self) -> CardFile:
+        """The card as it is written."""
+        return self._content
+
+    @property
     def claims(self) -> dict[str, Claim]:
         """Every claim by id, in the card's order."""
         return {claim.id: claim for claim in self._content.claim}
 
     @property
     def parameter_specs(self) -> dict[str, Parameter]:
-        """Every parameter's type, default, range and meaning."""
+        """Every parameter's type, default, range and meaning; `seed0` and `control` among them."""
         return dict(self._content.parameters)
 
     @property
@@ -54,14 +70,47 @@ class Card:
         return {"laptop": {}, **self._content.presets}
 
     @property
+    def controls(self) -> dict[str, dict[str, Any]]:
+        """What each named control sets."""
+        return loading.control_sets(self._content)
+
+    @property
     def preset(self) -> str:
         """The preset in force: the one `parameters` applied, else WORKBENCH_PRESET, else laptop."""
         return self._parameters.preset if self._parameters is not None else self._preset_name(None)
 
     @property
+    def control(self) -> str:
+        """The control in force, "none" in an ordinary run."""
+        return str(self._values.get("control", "none"))
+
+    @property
+    def _values(self) -> Mapping[str, Any]:
+        if self._parameters is not None:
+            return self._parameters
+        return {name: parameter.default for name, parameter in self._content.parameters.items()}
+
+    @property
     def verdicts(self) -> dict[str, Verdict]:
-        """Every claim's verdict so far, in the card's order; "not run" for claims not checked yet."""
-        return {claim.id: self._verdicts.get(claim.id) or self._not_run(claim) for claim in self._content.claim}
+        """Every claim's verdict so far, after the family ladder, in the card's order."""
+        members = reach.members(self._content.claim, self.preset, self._values)
+        found = {claim.id: self._verdicts.get(claim.id) or self._not_run(claim) for claim in self._content.claim}
+        judged = self.with_court(badges(found, members).values())
+        return {one.id: replace(one, control=self.control) for one in judged}
+
+    def with_court(self, verdicts: Iterable[Verdict]) -> list[Verdict]:
+        """Verdicts with what court.json says of their claims: broken seals and the last audit."""
+        broken, audit = seals.broken(self._content, self._court), self._court.get("audit", {}).get("claims", {})
+        old = {"stale": True} if seals.stale(self._court) else {}
+        return [
+            replace(one, unsealed=broken.get(one.id, ""), audit={**audit[one.id], **old} if one.id in audit else {})
+            for one in verdicts
+        ]
+
+    @property
+    def audit(self) -> str:
+        """The last audit in a sentence; empty without one."""
+        return seals.audit_line(self._court, seals.stale(self._court))
 
     def _preset_name(self, preset: str | None) -> str:
         name = preset or os.environ.get("WORKBENCH_PRESET") or "laptop"
@@ -71,22 +120,38 @@ class Card:
             raise ParameterError(f"preset {name!r}: {what}{hint}; {self.slug} has {', '.join(self.presets)}")
         return name
 
-    def parameters(self, *, preset: str | None = None, rules: Iterable[Rule] = (), **values: Any) -> Parameters:
+    def parameters(
+        self,
+        cell: Mapping[str, Any] | None = None,
+        *,
+        preset: str | None = None,
+        rules: Iterable[Rule] = (),
+        **values: Any,
+    ) -> Parameters:
         """The parameters of this run, checked against the card before anything is computed.
 
-        Values equal to the card's default count as left at the default and follow the preset; others win over it.
+        A notebook says `p = card.parameters(globals())`. A line of its parameters cell that still says the card's default
+        follows the preset; a changed line, and everything a job or a keyword gives, is explicit and wins over it.
 
         Args:
+            cell: the notebook's `globals()`; names that are no parameters of the card are left alone.
             preset: "smoke", "laptop" or "paper"; default: the environment variable WORKBENCH_PRESET, else "laptop".
-            rules: what must hold between parameters, as pairs (function of the parameters, message if it is false):
-                `rules=[(lambda p: p.n < p.d, "needs n < d (over-parametrised)")]`.
+            rules: further relations, (function of the parameters, message if it is false); those of the card always hold.
             values: parameters by name.
 
         Raises:
             ParameterError: listing every unknown name, every value that is not allowed, every rule that is broken.
         """
         name = self._preset_name(preset)
-        self._parameters = resolve(self._content.parameters, name, self.presets[name], values, rules)
+        specs = self._content.parameters
+        if cell is not None:
+            job = bool(os.environ.get("WORKBENCH_JOB"))
+            here = {key: cell[key] for key in specs if key in cell}
+            changed = {key: value for key, value in here.items() if job or not _same(value, specs[key].default)}
+            values = {**changed, **values}
+        relations = [(rule.requires, rule.message) for rule in self._content.rule]
+        self._parameters = resolve(specs, name, self.presets[name], values, relations, self.controls, rules)
+        seals.refuse_selection(self._content, self._parameters)
         if folder := recording.job_folder():
             asked.confirm(folder, self.slug, self._parameters.model_dump())
         return self._parameters
@@ -98,24 +163,41 @@ class Card:
             raise CardError(f"{self.slug} has no claim {claim_id!r}{hint}. Its claims: {', '.join(claims)}")
         return claims[claim_id]
 
+    def _why_not(self, claim: Claim) -> str:
+        if self.control != "none" and self.control not in [control.name for control in claim.control]:
+            return f"control {self.control!r} is not for this claim"
+        return reach.wanted(claim, self.preset, self._values)
+
     def _not_run(self, claim: Claim) -> Verdict:
-        if claim.presets is not None and self.preset not in claim.presets:
-            return Verdict(claim, reason=f"not run: needs preset {' or '.join(claim.presets)}")
-        return Verdict(claim)
+        reason = self._why_not(claim)
+        return Verdict(claim, reason=f"not run: {reason}" if reason else "not run")
 
     def wants(self, claim_id: str) -> bool:
-        """Whether the claim is measured under the preset in force: skip its computation when not."""
-        claim = self._claim(claim_id)
-        return claim.presets is None or self.preset in claim.presets
+        """Whether the claim is measured under the preset, parameters and control in force."""
+        return not self._why_not(self._claim(claim_id))
+
+    def section(self, *claim_ids: str) -> bool:
+        """Open a cell that only these claims need: `card.section("claim-a", "claim-b")` as its first statement.
+
+        Where none of them is measured the rest of the cell is skipped (see `sections`). Without a claim: a cell that a
+        control job can do without, such as an explorer.
+
+        Raises:
+            CardError: for an unknown claim.
+        """
+        return any(list(map(self.wants, claim_ids))) if claim_ids else self.control == "none"
 
     def check(self, claim_id: str, samples: Any) -> Verdict:
         """The verdict on one claim from its samples.
 
+        The badge is the one after the family ladder, with the claims measured so far; the scoreboard has the whole family.
+
         Args:
             claim_id: a claim of this card.
-            samples: for a claim with one condition its samples (see `judgement.judge`: one value per seed, or
-                `[comparison, seed]`); for several conditions a dict from condition name to samples. None leaves the
-                claim "not run", and so does a preset the card does not list for it.
+            samples: for a claim with one condition its samples (see `verdict.measure`: one value per seed, or
+                `[comparison, seed]`); for several conditions a dict from condition name to samples. Along a size, for
+                each condition a dict from size to samples. None leaves the claim "not run", and so does a preset, a
+                parameter or a control that does not ask for it.
 
         Raises:
             ValueError: for an unknown claim, missing or unknown conditions, samples of the wrong kind.
@@ -125,40 +207,47 @@ class Card:
         if samples is None or not self.wants(claim_id):
             verdict = self._not_run(claim)
         else:
-            if not _is_dict(samples):
-                if len(names) > 1:
-                    raise ValueError(f"{claim_id} has {len(names)} conditions: pass a dict with {', '.join(names)}")
-                samples = {names[0]: samples}
-            wrong = [f"{key!r} is not a condition{did_you_mean(key, names)}" for key in samples if key not in names]
-            wrong += [f"{name!r} is missing" for name in names if name not in samples]
-            if wrong:
-                raise ValueError(f"{claim_id}: {'; '.join(wrong)}. Its conditions: {', '.join(names)}")
+            samples = self._by_condition(claim, samples, names)
             try:
-                measured = tuple(judge(condition, samples[condition.name]) for condition in claim.condition)
+                verdict = verdict_along(claim, samples) if claim.along else verdict_of(claim, samples)
             except ValueError as error:
                 raise ValueError(f"{claim_id}: {error}") from None
-            verdict = Verdict(claim, measured)
         self._verdicts[claim_id] = verdict
         self._record()
-        return verdict
+        return self.verdicts[claim_id]
+
+    def _by_condition(self, claim: Claim, samples: Any, names: list[str]) -> dict[str, Any]:
+        keyed = _is_dict(samples) and all(isinstance(key, str) for key in samples)
+        if not keyed:
+            if len(names) > 1:
+                raise ValueError(f"{claim.id} has {len(names)} conditions: pass a dict with {', '.join(names)}")
+            samples = {names[0]: samples}
+        wrong = [f"{key!r} is not a condition{did_you_mean(key, names)}" for key in samples if key not in names]
+        wrong += [f"{name!r} is missing" for name in names if name not in samples]
+        if wrong:
+            raise ValueError(f"{claim.id}: {'; '.join(wrong)}. Its conditions: {', '.join(names)}")
+        if claim.along:
+            return {name: _by_size(claim, samples[name]) for name in names}
+        return {name: samples[name] for name in names}
 
     def scoreboard(self) -> Scoreboard:
-        """All claims with their verdicts, corrected ones beside the printed ones, with Holm's correction."""
+        """All claims with their verdicts after the family ladder, corrected ones beside the printed ones."""
         self._record()
-        title = f"{self.paper.title} ({self.slug}, preset {self.preset})"
-        return Scoreboard(title, tuple(beside_printed(list(self.verdicts.values()))))
+        title = f"{self.paper.title} ({self.slug}, preset {self.preset}"
+        title += f", control {self.control})" if self.control != "none" else ")"
+        return Scoreboard(title, tuple(beside_printed(list(self.verdicts.values()))), self.audit)
 
     def record(self) -> dict[str, Any]:
         """What claims.json holds: parameters, every claim with its measurements, the count of each verdict."""
         verdicts = self.verdicts
-        board = Scoreboard(self.paper.title, tuple(verdicts.values()))
         return {
+            "format": recording.FORMAT,
             "paper": self.slug,
             "preset": self.preset,
             "parameters": self._parameters.model_dump() if self._parameters is not None else {},
             "claims": [recording.record(verdict) for verdict in verdicts.values()],
-            "summary": board.counts,
-            "holm": {"level": 0.05, "family": len(board.holm), "reproduced": board.reproduced_after_holm},
+            "summary": Scoreboard(self.paper.title, tuple(verdicts.values())).counts,
+            "family": reach.members(self._content.claim, self.preset, self._values),
         }
 
     def _record(self) -> None:
@@ -176,6 +265,21 @@ class Card:
         if folder := recording.job_folder():
             recording.write_results(folder / "results.nc", self._saved)
 
+    def published(self, name: str) -> Any:
+        """A published table of the paper, papers/<slug>/<name>.csv, as a pandas DataFrame.
+
+        Raises:
+            CardError: when there is no such table; lists those there are.
+        """
+        import pandas
+
+        path = self._folder / f"{name}.csv" if self._folder else Path(f"{name}.csv")
+        if not path.is_file():
+            tables = sorted(one.stem for one in path.parent.glob("*.csv"))
+            hint = did_you_mean(name, tables)
+            raise CardError(f"{self.slug} has no table {name!r}{hint}; it has {', '.join(tables) or 'none'}")
+        return pandas.read_csv(path, comment="#", encoding="utf-8-sig")
+
     def __repr__(self) -> str:
         paper = self.paper
         lines = [f"{paper.title} ({', '.join(paper.authors)}, {paper.year})", "claims"]
@@ -191,13 +295,29 @@ def _is_dict(samples: Any) -> bool:
     return isinstance(samples, Mapping)
 
 
+def _by_size(claim: Claim, samples: Any) -> dict[float, Any]:
+    """Samples by size: a dict, or a labelled array with the size as a dimension."""
+    if _is_dict(samples):
+        return {float(size): one for size, one in samples.items()}
+    if claim.along in getattr(samples, "dims", ()):
+        sizes = samples[claim.along].values
+        return {float(size): samples.sel({claim.along: size}) for size in sizes}
+    raise ValueError(f"{claim.id} runs along {claim.along}: pass a dict from {claim.along} to samples")
+
+
+def _same(one: Any, other: Any) -> bool:
+    return list(one) == list(other) if isinstance(one, (list, tuple)) and isinstance(other, list) else one == other
+
+
 def card(slug: str) -> Card:
-    """The card of a paper, with nothing measured yet.
+    """The card of a paper, with nothing measured yet. In a notebook, `card.section(...)` then gates cells.
 
     Raises:
         CardError: for an unknown slug (lists the known ones) or a card that breaks the rules (names file, key, reason).
     """
-    return Card(loading.read(loading.find(slug)))
+    path = loading.find(slug)
+    sections.install()
+    return Card(loading.read(path), path.parent)
 
 
 def cards() -> dict[str, Card]:
@@ -206,4 +326,4 @@ def cards() -> dict[str, Card]:
     Raises:
         CardError: for the first card that breaks the rules.
     """
-    return {slug: Card(loading.read(path)) for slug, path in loading.paths().items()}
+    return {slug: Card(loading.read(path), path.parent) for slug, path in loading.paths().items()}

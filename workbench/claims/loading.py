@@ -13,10 +13,12 @@ from pydantic import ValidationError
 
 from workbench.texts import read_text
 
-from . import schema
+from . import reach, schema
 from .errors import CardError, did_you_mean
-from .schema import RESERVED_NAMES, CardFile
-from .values import complaint
+from .parameters import rules
+from .parameters.specification import Parameter
+from .parameters.values import RESERVED_NAMES, ParameterError, complaint, resolve
+from .schema import CardFile
 
 SHIPPED = "shipped"
 """Folder of the installed package with its cards and notebooks."""
@@ -80,9 +82,46 @@ def read(path: Path) -> CardFile:
     except ValidationError as error:
         problems = list(dict.fromkeys(_in_words(one, content) for one in error.errors()))
         raise _refusal(path, problems) from None
-    if problems := list(_across_parts(card, path)):
+    card = with_standing_parameters(card)
+    problems = list(_across_parts(card, path))
+    if not problems:
+        problems = list(_presets_hold(card))
+    if not problems and path.parent.name not in UNDER_REPAIR:
+        problems = list(reach.problems(card))
+    if problems:
         raise _refusal(path, problems)
     return card
+
+
+UNDER_REPAIR = frozenset(
+    {"eigenvalue-filtering", "flat-minima-sco", "normalization-in-sam", "swad", "understanding-sam"}
+)
+"""Temporary: cards whose claims still lack controls and seeds that can decide them. It must be empty."""
+
+
+def control_sets(card: CardFile) -> dict[str, dict[str, Any]]:
+    """What each named control sets, in the card's order; claims that share a name share what it sets."""
+    found: dict[str, dict[str, Any]] = {}
+    for claim in card.claim:
+        for control in claim.control:
+            found[control.name] = control.set or found.get(control.name, {})
+    return found
+
+
+def with_standing_parameters(card: CardFile) -> CardFile:
+    """The card with the two parameters that every notebook has: `seed0` and `control`."""
+    names = ["none", *control_sets(card)]
+    standing = {
+        "seed0": Parameter(type="int", default=0, min=0, meaning="first seed of every experiment"),
+        "control": Parameter(
+            type="str",
+            default="none",
+            choices=names,
+            meaning="negative control: a change of the physics under which its claims must not be reproduced",
+        ),
+    }
+    given = {name: parameter for name, parameter in card.parameters.items() if name != "control"}
+    return card.model_copy(update={"parameters": {**given, **{n: p for n, p in standing.items() if n not in given}}})
 
 
 def _refusal(path: Path, problems: list[str]) -> CardError:
@@ -111,13 +150,16 @@ def _across_parts(card: CardFile, path: Path) -> Iterator[str]:
     for name, parameter in card.parameters.items():
         if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_") or name in RESERVED_NAMES:
             yield f"parameters.{name}: cannot be used as a parameter's name; choose another one"
-        if parameter.default is None and not parameter.nullable:
-            yield f"parameters.{name}: needs a default (or nullable = true)"
+        if parameter.default is None and parameter.default_from is not None:
+            if reason := rules.problem(parameter.default_from, set(card.parameters) - {name}):
+                yield f"parameters.{name}.default_from: {reason}"
+        elif parameter.default is None and not parameter.nullable:
+            yield f"parameters.{name}: needs a default (or nullable = true, or default_from)"
         elif reason := complaint(name, parameter.default, parameter):
             yield f"parameters.{name}.default: {reason}"
         for choice in parameter.choices or ():
             bare = parameter.model_copy(update={"choices": None, "type": parameter.entry_type, "min_items": None})
-            if reason := complaint(name, choice, bare):
+            if choice is not None and (reason := complaint(name, choice, bare)):
                 yield f"parameters.{name}.choices: {reason}"
     for preset, overrides in card.presets.items():
         for name, value in overrides.items():
@@ -125,9 +167,54 @@ def _across_parts(card: CardFile, path: Path) -> Iterator[str]:
                 yield f"presets.{preset}.{name}: there is no such parameter{did_you_mean(name, card.parameters)}"
             elif reason := complaint(name, value, card.parameters[name]):
                 yield f"presets.{preset}.{name}: {reason}"
+    for number, rule in enumerate(card.rule, 1):
+        if reason := rules.problem(rule.requires, set(card.parameters)):
+            yield f"rule {number}, requires: {reason}"
+    yield from _controls_fit(card)
 
 
-_MODELS: dict[str, Any] = {"paper": schema.Citation, "claim": schema.Claim, "condition": schema.Condition}
+def _controls_fit(card: CardFile) -> Iterator[str]:
+    """Controls set parameters that exist to values they may have; every combination keeps the card's rules."""
+    sets = control_sets(card)
+    for claim in card.claim:
+        for name in claim.when:
+            if name not in card.parameters:
+                yield f"claim {claim.id!r}, when: there is no parameter {name!r}{did_you_mean(name, card.parameters)}"
+        for control in claim.control:
+            place = f"claim {claim.id!r}, control {control.name!r}"
+            if control.set and control.set != sets[control.name]:
+                yield f"{place}: sets {control.set}, but another claim's control of this name sets {sets[control.name]}"
+            if not sets[control.name]:
+                yield f"{place}: sets no parameter (a control changes the physics: set = {{ parameter = value }})"
+            for name, value in control.set.items():
+                if name not in card.parameters:
+                    yield f"{place}: there is no parameter {name!r}{did_you_mean(name, card.parameters)}"
+                elif reason := complaint(name, value, card.parameters[name]):
+                    yield f"{place}: {reason}"
+
+
+def _presets_hold(card: CardFile) -> Iterator[str]:
+    """Every preset, alone and with every control, keeps the card's rules."""
+    sets = control_sets(card)
+    relations = [(rule.requires, rule.message) for rule in card.rule]
+    for preset in ("laptop", *card.presets):
+        for control in ("none", *sets):
+            try:
+                given = {"control": control}
+                resolve(card.parameters, preset, card.presets.get(preset, {}), given, relations, sets)
+            except ParameterError as error:
+                what = f"preset {preset}" + (f" with control {control!r}" if control != "none" else "")
+                yield f"{what}: {' '.join(str(error).split())}"
+
+
+_MODELS: dict[str, Any] = {
+    "paper": schema.Citation,
+    "claim": schema.Claim,
+    "condition": schema.Condition,
+    "control": schema.Control,
+    "amended": schema.Amendment,
+    "rule": schema.Relations,
+}
 
 
 def _place(location: tuple[int | str, ...], content: Any) -> tuple[str, Any]:
@@ -150,7 +237,7 @@ def _siblings(location: tuple[int | str, ...]) -> list[str]:
     if not names:
         return list(CardFile.model_fields)
     if names[0] == "parameters":
-        return list(schema.Parameter.model_fields)
+        return list(Parameter.model_fields)
     return list(_MODELS[names[-1]].model_fields) if names[-1] in _MODELS else []
 
 

@@ -76,7 +76,7 @@ def _decade_above(size: float) -> float:
 def exact(value: float, low: float, high: float, *, whole: bool = False) -> str:
     """A deterministic value against the region [low, high] it is claimed to lie in.
 
-    * against an end of size at most 1e-8 (an exact statement) that holds: `<= 1e-12`, whatever its digits;
+    * against an end of size at most 1e-8 (an exact statement) that holds: `≤ 1e-12`, whatever its digits;
     * against an ordinary end, a value a thousand times smaller: 0 below 1e-12, else the power of ten above it (`<
       1e-9`);
     * everything else: three significant digits, more where fewer would change the side.
@@ -89,7 +89,7 @@ def exact(value: float, low: float, high: float, *, whole: bool = False) -> str:
         if low <= value <= high:
             if math.isfinite(low) and math.isfinite(high):
                 return f"0 to within {plain(size)}"
-            return f"<= {plain(high)}" if math.isfinite(high) else f">= {plain(low)}"
+            return f"≤ {plain(high)}" if math.isfinite(high) else f"≥ {plain(low)}"
         return _fixed(value, math.floor(math.log10(abs(value))))
     if abs(value) < NOISE:
         return "0"

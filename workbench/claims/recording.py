@@ -10,11 +10,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .verdict import Verdict
+from .family import Pair
+from .schema import Claim, Condition
+from .verdict import AtSize, Measurement, Verdict
 
 if TYPE_CHECKING:
     import xarray
 
+FORMAT = 2
+"""Of claims.json."""
 DIGITS = 12
 """Significant digits of recorded numbers: the bits beyond them are rounding noise."""
 
@@ -58,35 +62,75 @@ def as_json(value: Any) -> Any:
 
 
 def record(verdict: Verdict) -> dict[str, Any]:
-    """One claim's entry of claims.json."""
-    claim = verdict.claim
-    measured = {one.condition.name: one for one in verdict.conditions}
-    conditions = []
-    for condition in claim.condition:
-        one = measured.get(condition.name)
-        entry = {
-            key: getattr(condition, key)
-            for key in ("name", "quantity", "unit", "statistic", "relation", "threshold", "tolerance", "margin")
-        }
-        entry |= {
-            key: None if one is None else getattr(one, key)
-            for key in ("estimate", "low", "high", "n", "comparisons", "not_finite", "p_value")
-        }
-        entry["confidence"] = condition.confidence
-        entry["standard_errors"] = condition.standard_errors
-        entry["verdict"] = "not run" if one is None else one.verdict
-        entry["note"] = "" if one is None else one.note
-        conditions.append(entry)
+    """One claim's entry of claims.json; `load` makes the verdict of it again."""
     return {
-        "id": claim.id,
-        "statement": claim.statement,
-        "source": claim.source,
-        "origin": claim.origin,
-        "printed": claim.printed,
-        "paper_value": claim.paper,
+        "id": verdict.id,
         "verdict": verdict.verdict,
-        "conditions": conditions,
+        "alone": verdict.alone,
+        "claim": verdict.claim.model_dump(exclude_defaults=True),
+        "conditions": [_condition(one) for one in verdict.conditions],
+        "sizes": [
+            {"size": one.size, "state": one.state, "conditions": [_condition(c) for c in one.conditions]}
+            for one in verdict.sizes
+        ],
+        "p": list(verdict.p),
+        "level": verdict.level,
+        "family": verdict.family,
+        "reason": verdict.reason,
+        "control": verdict.control,
     }
+
+
+_MEASURED = ("estimate", "low", "high", "n", "comparisons", "not_finite", "successes", "note", "whole", "margin")
+_FLOATS = frozenset({"estimate", "low", "high", "margin"})
+
+
+def _condition(one: Measurement) -> dict[str, Any]:
+    measured = {key: getattr(one, key) for key in _MEASURED}
+    return {"name": one.condition.name, "verdict": one.verdict, "p": list(one.p), **measured}
+
+
+def load(entry: Mapping[str, Any]) -> Verdict:
+    """The verdict that `record` wrote.
+
+    Raises:
+        ValueError: for an entry of another version, or a damaged one.
+    """
+    try:
+        claim = Claim.model_validate(_without_none(entry["claim"]))
+        conditions = {condition.name: condition for condition in claim.condition}
+        sizes = tuple(
+            AtSize(number(one["size"]), one["state"], tuple(_measurement(c, conditions) for c in one["conditions"]))
+            for one in entry["sizes"]
+        )
+        return Verdict(
+            claim,
+            entry["verdict"],
+            entry["alone"],
+            tuple(_measurement(one, conditions) for one in entry["conditions"]),
+            sizes,
+            Pair(*map(number, entry["p"])),
+            entry["level"],
+            entry["family"],
+            entry["reason"],
+            entry["control"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"claim {entry.get('id', '?')!r} was recorded by another version ({error!r:.80})") from None
+
+
+def _measurement(entry: Mapping[str, Any], conditions: Mapping[str, Condition]) -> Measurement:
+    values = {key: number(entry[key]) if key in _FLOATS else entry[key] for key in _MEASURED}
+    return Measurement(conditions[entry["name"]], Pair(*map(number, entry["p"])), **values)
+
+
+def _without_none(content: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in content.items() if value is not None}
+
+
+def number(value: Any) -> float:
+    """A recorded number: JSON has none that are not finite, so these are the strings "inf", "-inf" and "nan"."""
+    return math.nan if value is None else float(value)
 
 
 def write_claims(path: Path, content: Mapping[str, Any]) -> None:

@@ -9,28 +9,36 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-Statistic = Literal["value", "mean", "ratio", "median", "proportion", "bootstrap"]
+from .parameters.specification import Parameter, Strict, is_number
+from .regions import Region, shifted
+
+Statistic = Literal[
+    "value",
+    "mean",
+    "ratio",
+    "median",
+    "share",
+    "error_rate",
+    "agreement",
+    "slope",
+    "correlation",
+    "pooled",
+    "position",
+    "bounded",
+]
 Relation = Literal["<", "<=", ">", ">=", "in", "=="]
-Origin = Literal["printed", "derived", "corrected"]
+Origin = Literal["printed", "derived", "corrected", "published numbers"]
 Preset = Literal["smoke", "laptop", "paper"]
-ParameterType = Literal["int", "float", "bool", "str", "list[int]", "list[float]", "list[bool]", "list[str]"]
+VerdictName = Literal["reproduced", "contradicted", "inconclusive", "consistent, not tested", "not run"]
+Seeds = str | int | dict[Preset, str | int]
 
-RESERVED_NAMES = frozenset(
-    {"preset", "rules", "keys", "values", "items", "get", "model_dump", "self", "None", "True", "False"}
-)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+SKEWED = ("mean", "ratio", "slope", "agreement", "pooled", "position", "correlation")
+"""Statistics whose test leans on the samples' shape: at least 5 seeds, better 10."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-class Citation(_Strict):
+class Citation(Strict):
     """The `[paper]` table: who wrote what, and what it is about."""
 
     slug: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
@@ -50,57 +58,22 @@ class Citation(_Strict):
         return [value] if isinstance(value, str) else value
 
 
-class Parameter(_Strict):
-    """One `[parameters.<name>]` table: type, default, meaning and what is allowed.
-
-    Bounds and choices hold for every entry of a list. A nullable parameter without a default is None.
-    """
-
-    type: ParameterType
-    default: Any = None
-    meaning: str = Field(min_length=1)
-    unit: str = ""
-    min: float | None = None
-    max: float | None = None
-    exclusive_min: float | None = None
-    exclusive_max: float | None = None
-    min_items: int | None = Field(default=None, ge=0)
-    choices: list[Any] | None = Field(default=None, min_length=1)
-    nullable: bool = False
-
-    @property
-    def is_list(self) -> bool:
-        return self.type.startswith("list[")
-
-    @property
-    def entry_type(self) -> str:
-        return self.type[5:-1] if self.is_list else self.type
-
-    @model_validator(mode="after")
-    def _bounds_fit(self) -> Parameter:
-        bounds = {key: getattr(self, key) for key in ("min", "max", "exclusive_min", "exclusive_max")}
-        given = [key for key, bound in bounds.items() if bound is not None]
-        if given and self.entry_type not in ("int", "float"):
-            raise ValueError(f"{given[0]} makes no sense for type {self.type!r}: remove it or use a numeric type")
-        for one, other in (("min", "exclusive_min"), ("max", "exclusive_max")):
-            if one in given and other in given:
-                raise ValueError(f"give either {one} or {other}, not both")
-        lower = self.min if self.min is not None else self.exclusive_min
-        upper = self.max if self.max is not None else self.exclusive_max
-        open_end = self.exclusive_min is not None or self.exclusive_max is not None
-        if lower is not None and upper is not None and (lower > upper or (lower == upper and open_end)):
-            raise ValueError(f"no value is allowed: the lower bound {lower:g} is not below the upper bound {upper:g}")
-        if self.min_items is not None and not self.is_list:
-            raise ValueError(f"min_items makes no sense for type {self.type!r}: remove it or use a list type")
-        return self
-
-
-class Condition(_Strict):
+class Condition(Strict):
     """One measured quantity of a claim and the region the claim puts it in.
 
-    `tolerance` widens the region at both ends (for exact statements: what rounding may cost). `margin` is the half
-    width of an equivalence claim (`==` on a statistic over seeds). `standard_errors = k` replaces the Student-t
-    interval of a mean by mean +- k standard errors, for papers that state their claim so.
+    Attributes:
+        threshold: of the relation; [low, high] for "in".
+        ends: for "in", which ends belong to the region: "[]" (default), "()", "[)", "(]".
+        tolerance: the computed error of the quantity. It widens the closed ends of a `value`; strict ends must be passed
+            by more than it. Rounding tolerances count the operations.
+        margin: half-width of an equivalence (`==` on a statistic over seeds).
+        bounds: [low, high] of every sample of `bounded`; "inf" and "-inf" for a side without one.
+        shape: "symmetric" where the samples' law is symmetric by construction; `shape_reason` says why.
+        censored: samples known only to lie beyond their value on that side.
+        signed: for `pooled`, samples that may be negative.
+        at: for `position`, the place between a (0) and b (1) that is tested.
+        seeds: number of seeds, where it differs from the claim's.
+        draws: what is averaged inside a seed, for the reader.
     """
 
     name: str = Field(default="value", min_length=1)
@@ -109,19 +82,66 @@ class Condition(_Strict):
     statistic: Statistic
     relation: Relation
     threshold: float | list[float]
+    ends: Literal["[]", "()", "[)", "(]"] = "[]"
     tolerance: float = Field(default=0.0, ge=0)
     margin: float | None = Field(default=None, gt=0)
-    confidence: float = Field(default=0.95, ge=0.5, lt=1)
-    standard_errors: float | None = Field(default=None, gt=0)
+    bounds: list[float] | None = None
+    shape: Literal["symmetric"] | None = None
+    shape_reason: str = ""
+    censored: Literal["above", "below"] | None = None
+    signed: bool = False
+    at: float = 0.5
+    seeds: Seeds | None = None
+    draws: str | int | None = None
 
     @field_validator("threshold", mode="before")
     @classmethod
     def _number_or_pair(cls, value: Any) -> Any:
-        if _is_number(value):
+        if is_number(value):
             return float(value)
-        if isinstance(value, list) and len(value) == 2 and all(_is_number(end) for end in value):
+        if isinstance(value, list) and len(value) == 2 and all(is_number(end) for end in value):
             return [float(end) for end in value]
         raise ValueError("must be a finite number, or two finite numbers [low, high] for the relation 'in'")
+
+    @field_validator("bounds", mode="before")
+    @classmethod
+    def _pair_of_bounds(cls, value: Any) -> Any:
+        words = {"inf": math.inf, "-inf": -math.inf}
+        if value is None or not isinstance(value, list) or len(value) != 2:
+            raise ValueError('must be two numbers [low, high]; "inf" or "-inf" for a side without a bound')
+        ends = [words.get(end, end) if isinstance(end, str) else end for end in value]
+        if not all(isinstance(end, (int, float)) for end in ends) or not ends[0] < ends[1]:
+            raise ValueError(f"must be two numbers low < high, got {value}")
+        # JSON and TOML have no infinity that all readers share: kept as None by `sides`.
+        return [max(float(ends[0]), -1.7e308), min(float(ends[1]), 1.7e308)]
+
+    @property
+    def random(self) -> bool:
+        """Whether it speaks of the population of seeds (everything but `value`)."""
+        return self.statistic != "value"
+
+    @property
+    def sides(self) -> tuple[float | None, float | None]:
+        """The bounds of `bounded`, None for a side without one."""
+        low, high = self.bounds or [-1.7e308, 1.7e308]
+        return (None if low == -1.7e308 else low, None if high == 1.7e308 else high)
+
+    @property
+    def region(self) -> Region:
+        """Where the quantity is claimed to lie."""
+        slack = self.tolerance if self.statistic == "value" else 0.0
+        if isinstance(self.threshold, list):
+            low, high = shifted(self.threshold[0], -slack), shifted(self.threshold[1], slack)
+            return Region(low, high, self.ends[0] == "[", self.ends[1] == "]", self.tolerance)
+        if self.relation == "==":
+            slack += self.margin or 0.0
+            ends = shifted(self.threshold, -slack), shifted(self.threshold, slack)
+            return Region(*ends, error=self.tolerance, centre=self.threshold)
+        closed = self.relation in ("<=", ">=")
+        slack = slack if closed else 0.0
+        if self.relation in ("<", "<="):
+            return Region(high=shifted(self.threshold, slack), high_closed=closed, error=self.tolerance)
+        return Region(low=shifted(self.threshold, -slack), low_closed=closed, error=self.tolerance)
 
     @model_validator(mode="after")
     def _threshold_fits(self) -> Condition:
@@ -134,41 +154,133 @@ class Condition(_Strict):
                 raise ValueError(f"threshold: [low, high] needs low < high, got {self.threshold}")
         elif self.relation == "in":
             raise ValueError(f"threshold: the relation 'in' needs [low, high], got {self.threshold:g}")
-        ends = self.threshold if isinstance(self.threshold, list) else [self.threshold]
-        if self.statistic == "proportion" and not all(0 <= end <= 1 for end in ends):
-            raise ValueError(f"threshold: a proportion lies in [0, 1], got {self.threshold}")
-        if self.statistic == "ratio" and not all(end > 0 for end in ends):
-            raise ValueError(f"threshold: a ratio is positive, got {self.threshold}")
-        equivalence = self.relation == "==" and self.statistic != "value"
-        if equivalence and self.margin is None:
-            raise ValueError(
-                f"margin: '==' on a {self.statistic} over seeds is an equivalence claim and needs its margin"
-            )
-        if self.margin is not None and not equivalence:
-            raise ValueError("margin: only for '==' on a statistic over seeds; use tolerance for exact statements")
-        if self.standard_errors is not None and self.statistic != "mean":
-            raise ValueError(f"standard_errors: only for the statistic 'mean', not {self.statistic!r}")
+        if self.ends != "[]" and self.relation != "in":
+            raise ValueError("ends: only for the relation 'in'; use < or > for a strict end")
+        self._statistic_fits(self.threshold if isinstance(self.threshold, list) else [self.threshold])
         return self
 
+    def _statistic_fits(self, ends: list[float]) -> None:
+        name = self.statistic
+        if name in ("share", "error_rate") and not all(0 <= end <= 1 for end in ends):
+            raise ValueError(f"threshold: a share lies in [0, 1], got {self.threshold}")
+        if name in ("share", "error_rate") and any(impossible for impossible in self._unreachable(ends)):
+            raise ValueError(
+                f"threshold: no number of seeds puts an interval on the claimed side of {self.threshold:g} "
+                "(every draw: use 'value'; else a share that can be reached, such as 0.9)"
+            )
+        if name == "error_rate" and self.relation not in ("<", "<="):
+            raise ValueError("relation: an error_rate is claimed to stay below its level: use '<='")
+        if name in ("ratio", "pooled") and not self.signed and not all(end > 0 for end in ends):
+            raise ValueError(f"threshold: a ratio is positive, got {self.threshold}")
+        if name == "correlation" and not all(-1 <= end <= 1 for end in ends):
+            raise ValueError(f"threshold: a correlation lies in [-1, 1], got {self.threshold}")
+        equivalence = self.relation == "==" and self.random
+        if equivalence and self.margin is None:
+            raise ValueError(f"margin: '==' on a {name} over seeds is an equivalence claim and needs its margin")
+        if self.margin is not None and not equivalence:
+            raise ValueError("margin: only for '==' on a statistic over seeds; use tolerance for exact statements")
+        if name == "agreement" and not equivalence:
+            raise ValueError("relation: 'agreement' is equivalence with an exact number: use '==' and margin")
+        if name == "bounded":
+            if self.bounds is None:
+                raise ValueError("bounds: 'bounded' needs the bounds of its samples, [low, high]")
+            low, high = self.sides
+            region = self.region
+            if (math.isfinite(region.low) and low is None) or (math.isfinite(region.high) and high is None):
+                raise ValueError("bounds: an end of the region needs the bound on its side ('>= b' the lower one)")
+        elif self.bounds is not None:
+            raise ValueError("bounds: only for the statistic 'bounded'")
+        if (self.shape is None) != (not self.shape_reason):
+            raise ValueError("shape: 'symmetric' and shape_reason belong together")
+        if self.signed and name != "pooled":
+            raise ValueError("signed: only for the statistic 'pooled'")
+        if self.censored and name != "mean":
+            raise ValueError("censored: only for a mean; hand censored samples of a median over as (lows, highs)")
 
-class Claim(_Strict):
-    """One falsifiable statement: its words, where it stands, what the paper reports and the conditions to measure."""
+    def _unreachable(self, ends: list[float]) -> list[bool]:
+        if self.relation in (">", ">="):
+            return [ends[0] >= 1]
+        return [ends[0] <= 0] if self.relation in ("<", "<=") else []
+
+
+class Control(Strict):
+    """A change of the physics under which the claim must not be reproduced.
+
+    Attributes:
+        name: value of the notebook's parameter `control`.
+        set: the parameters it changes; may be left out where another claim's control of this name says it.
+        conditions: names of the conditions it is for; default: the claim as a whole.
+        null: the mechanism's null: the same algorithm without the ingredient that the claim credits.
+        meaning: what it does, in words.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    set: dict[str, Any] = Field(default_factory=dict)
+    conditions: list[str] = Field(default_factory=list)
+    null: bool = False
+    meaning: str = ""
+
+
+class Amendment(Strict):
+    """A change of a sealed claim: when, what it was, why."""
+
+    date: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$")
+    was: str = Field(min_length=1)
+    why: str = Field(min_length=1)
+
+
+class Claim(Strict):
+    """One falsifiable statement: its words, where it stands, what the paper reports and the conditions to measure.
+
+    Attributes:
+        statement: may hold TeX between dollar signs; `plain` is its form for the terminal where the automatic one is poor.
+        setting: where data or size substitute the paper's; the claim is then about the direction.
+        require: whether "all" conditions must hold or "some" of them.
+        seeds: number of seeds: a number, the name of a parameter, or one of these per preset.
+        along: the size along which the claim runs; its samples are given per size.
+        range: [first, last] size of the claimed range; default: every size that was tested.
+        when: parameters (with their values) under which the claim is measured; `when_reason` says why.
+        control_none: why no control can flip it: the badge then reads "consistent, not tested".
+        expected: the verdict of the laptop preset; a test notices when it changes.
+    """
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     statement: str = Field(min_length=1)
+    plain: str = ""
     source: str = Field(min_length=1)
     origin: Origin
     paper: str | float = ""
     printed: str | None = None
+    setting: str = ""
     presets: list[Preset] | None = Field(default=None, min_length=1)
+    when: dict[str, Any] = Field(default_factory=dict)
+    when_reason: str = ""
+    require: Literal["all", "some"] = "all"
+    seeds: Seeds | None = None
+    along: str | None = None
+    range: list[float] | None = None
+    control_none: str = ""
+    expected: VerdictName | None = None
     condition: list[Condition] = Field(min_length=1)
+    control: list[Control] = Field(default_factory=list)
+    amended: list[Amendment] = Field(default_factory=list)
 
     @field_validator("paper", mode="before")
     @classmethod
     def _text_or_number(cls, value: Any) -> Any:
-        if isinstance(value, str) or _is_number(value):
+        if isinstance(value, str) or is_number(value):
             return value
         raise ValueError("must be text or a finite number")
+
+    @property
+    def random(self) -> bool:
+        """Whether it belongs to the family: a condition over seeds, and a control that could flip it."""
+        return any(condition.random for condition in self.condition) and not self.control_none
+
+    def seeds_of(self, condition: Condition, preset: str) -> str | int | None:
+        """Declared seeds of a condition under a preset: a number or a parameter's name."""
+        seeds = condition.seeds if condition.seeds is not None else self.seeds
+        return seeds.get(preset, seeds.get("laptop")) if isinstance(seeds, dict) else seeds  # type: ignore[call-overload]
 
     @model_validator(mode="after")
     def _consistent(self) -> Claim:
@@ -180,13 +292,28 @@ class Claim(_Strict):
             raise ValueError("printed: a corrected claim must name the id of the printed claim it corrects")
         if self.origin != "corrected" and self.printed is not None:
             raise ValueError(f"printed: only a claim of origin 'corrected' has it; this one is {self.origin!r}")
+        if self.control and self.control_none:
+            raise ValueError("control_none: a claim with controls has none of it; remove one of the two")
+        for control in self.control:
+            if unknown := [name for name in control.conditions if name not in names]:
+                raise ValueError(f"control {control.name!r}: no condition is called {unknown[0]!r}")
+        if self.range is not None and (self.along is None or len(self.range) != 2 or self.range[0] > self.range[1]):
+            raise ValueError("range: [first, last] of the sizes of a claim with 'along'")
         return self
 
 
-class CardFile(_Strict):
+class Relations(Strict):
+    """A `[[rule]]`: what must hold between parameters, and the words that refuse it."""
+
+    requires: str = Field(min_length=1)
+    message: str = Field(min_length=1)
+
+
+class CardFile(Strict):
     """A whole paper.toml."""
 
     paper: Citation
     parameters: dict[str, Parameter] = Field(default_factory=dict)
     presets: dict[Preset, dict[str, Any]] = Field(default_factory=dict)
+    rule: list[Relations] = Field(default_factory=list)
     claim: list[Claim] = Field(min_length=1)

@@ -1,25 +1,19 @@
-"""All claims of a paper with their verdicts, and how many survive a correction for their number."""
+"""All claims of a paper with their verdicts, after the family ladder."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from . import rendering, statistics
-from .judgement import CONTRADICTED, INCONCLUSIVE, NOT_RUN, REPRODUCED
-from .verdict import Verdict
-
-FAMILY_LEVEL = 0.05
+from . import rendering
+from .verdict import REPRODUCED, VERDICTS, Verdict
 
 
 def beside_printed(verdicts: Sequence[Verdict]) -> list[Verdict]:
     """The card's order, but every corrected claim right after the printed one it corrects."""
-    ordered = []
-    for verdict in verdicts:
-        if verdict.claim.printed is None:
-            ordered.append(verdict)
-            ordered.extend(other for other in verdicts if other.claim.printed == verdict.id)
-    return ordered
+    ids = {verdict.id for verdict in verdicts}
+    first = [verdict for verdict in verdicts if verdict.claim.printed not in ids]
+    return [one for verdict in first for one in (verdict, *(o for o in verdicts if o.claim.printed == verdict.id))]
 
 
 @dataclass(frozen=True, repr=False)
@@ -28,55 +22,41 @@ class Scoreboard:
 
     title: str
     verdicts: tuple[Verdict, ...]
+    audit: str = ""
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many claims have each verdict; the four verdicts are always there."""
+        """How many claims have each verdict; all verdicts are always there."""
         found = [verdict.verdict for verdict in self.verdicts]
-        return {name: found.count(name) for name in (REPRODUCED, CONTRADICTED, INCONCLUSIVE, NOT_RUN)}
-
-    @property
-    def holm(self) -> dict[str, float]:
-        """Holm-adjusted p-value of every claim that rests on seeds, by id."""
-        family = {verdict.id: verdict.p_value for verdict in self.verdicts}
-        family = {name: p_value for name, p_value in family.items() if p_value is not None}
-        return dict(zip(family, statistics.holm(list(family.values())), strict=True))
-
-    @property
-    def reproduced_after_holm(self) -> list[str]:
-        """Ids of the claims over seeds that stay reproduced when the family's error rate is held at 5 %."""
-        adjusted = self.holm
-        return [
-            verdict.id
-            for verdict in self.verdicts
-            if verdict.verdict == REPRODUCED and adjusted.get(verdict.id, 1.0) <= FAMILY_LEVEL
-        ]
+        return {name: found.count(name) for name in VERDICTS}
 
     @property
     def summary_lines(self) -> list[str]:
-        counts = ", ".join(f"{count} {name}" for name, count in self.counts.items())
+        """Counts, what the family costs, what was changed after its verdict, the last audit."""
+        counts = ", ".join(f"{count} {name}" for name, count in self.counts.items() if count)
         lines = [f"{len(self.verdicts)} claims: {counts}."]
-        family = self.holm
-        reproduced = [one for one in self.verdicts if one.verdict == REPRODUCED]
-        over_seeds = [one.id for one in reproduced if one.id in family]
+        family = max((one.family for one in self.verdicts), default=0)
         if family:
-            lost = [name for name in over_seeds if name not in self.reproduced_after_holm]
-            lines.append(
-                f"Holm over the {len(family)} claims measured over seeds, 5 % family level: "
-                f"{len(over_seeds) - len(lost)} of {len(over_seeds)} reproduced remain so"
-                + (f" (not: {', '.join(lost)})." if lost else ".")
+            lost = [one.id for one in self.verdicts if one.level is not None and one.alone != one.verdict]
+            words = (
+                f"Family of {family} claims over seeds, judged so that any wrong verdict among them has a chance of 5 %"
             )
-        if exact := len(reproduced) - len(over_seeds):
-            lines.append(f"Deterministic, in no need of correction: {exact} of {len(reproduced)} reproduced.")
-        return lines
+            lines.append(words + (f"; undecided only because of it: {', '.join(lost)}." if lost else "."))
+        if exact := sum(one.verdict == REPRODUCED and one.level is None for one in self.verdicts):
+            lines.append(f"Exact statements, which no seed can change: {exact} reproduced.")
+        if broken := [one.id for one in self.verdicts if one.unsealed]:
+            lines.append(f"Changed after their verdict without an amendment: {', '.join(broken)}.")
+        if amended := sum(one.amendments for one in self.verdicts):
+            lines.append(f"Amendments: {amended}.")
+        return lines + ([self.audit] if self.audit else [])
 
     def __repr__(self) -> str:
-        return rendering.scoreboard_text(self)
+        return rendering.scoreboard_text(self.title, self.verdicts, self.summary_lines)
 
     def _repr_html_(self) -> str:
-        return rendering.scoreboard_html(self)
+        return rendering.scoreboard_html(self.title, self.verdicts, self.summary_lines)
 
     def __rich__(self):
         from rich.console import Group
 
-        return Group(rendering.scoreboard_table(self), *self.summary_lines)
+        return Group(rendering.scoreboard_table(self.title, self.verdicts), *self.summary_lines)

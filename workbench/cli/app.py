@@ -81,6 +81,7 @@ commands = {
     "status": "workbench.cli.rerun:status",
     "report": "workbench.cli.rerun:report",
     "clean": "workbench.cli.rerun:clean",
+    "sync": "workbench.cli.court:sync",
     "lab": "workbench.lab.server:lab",
     "doctor": "workbench.cli.doctor:doctor",
 }

@@ -13,6 +13,9 @@ from typing import Annotated, Any
 
 import typer
 
+from workbench.claims import loading
+from workbench.claims.parameters import cell as parameters_cell
+
 app = typer.Typer(help="Start a paper or an analysis from files that run as they are.", no_args_is_help=True)
 
 CARD = """\
@@ -55,6 +58,12 @@ statement = "Gradient descent lowers the loss of a quadratic a thousandfold with
 source = "Theorem 1"
 origin = "derived"
 paper = "below 0.001"
+seeds = "n_seeds"
+expected = "reproduced"
+[[claim.control]]
+name = "hardly-moves"
+set = {{ step_size = 1e-4 }}
+meaning = "steps too short to lower anything"
 [[claim.condition]]
 quantity = "loss at the end over loss at the start"
 statistic = "ratio"
@@ -70,18 +79,13 @@ CITATION = """\
 }}
 """
 
-_PARAMETERS = """\
-step_size: float = 0.2  # of gradient descent, above 0, at most 2
-n_steps: int = 50  # of every run, at least 1
-n_seeds: int = 10  # random starts, at least 5"""
-
 _OPENING = """\
 import matplotlib.pyplot as plt
 
 import workbench as wb
 
 card = wb.card("{slug}")
-p = card.parameters(step_size=step_size, n_steps=n_steps, n_seeds=n_seeds)
+p = card.parameters(globals())
 wb.figures.use_style()"""
 
 _MEASURE = """\
@@ -93,7 +97,7 @@ def train(seed):
     return run.records
 
 
-result = wb.sweep(train, seed=range(p.n_seeds))
+result = wb.sweep(train, seed=range(p.seed0, p.seed0 + p.n_seeds))
 card.save(result=result)"""
 
 _FIGURE = """\
@@ -103,9 +107,11 @@ ax.set(yscale="log", ylabel="loss")
 plt.show()"""
 
 _CHECK = """\
+card.section("loss-falls")
 card.check("loss-falls", (result.train_loss.isel(step=-1) / result.train_loss.isel(step=0)).values)"""
 
 _EXPLORER = """\
+card.section()
 import numpy as np
 
 from workbench.explorers import Control, Explorer
@@ -184,6 +190,7 @@ def scaffold_paper(root: Path, slug: str, title: str = "") -> list[Path]:
     card.write_text(CARD.format(slug=slug, title=quoted, year=year), encoding="utf-8")
     citation.write_text(CITATION.format(key=slug.replace("-", ""), title=title, year=year), encoding="utf-8")
     _write(notebook, _paper_cells(slug, title, year))
+    parameters_cell.write(notebook, loading.read(card).parameters)
     return [card, citation, notebook]
 
 
@@ -215,7 +222,7 @@ def scaffold_analysis(root: Path, name: str | None = None, source: str | None = 
 def _paper_cells(slug: str, title: str, year: int) -> list[Any]:
     return [
         _text(f"# {title}\n\nA. Author, *{title}*, {year}.\n\nThe question, the answer, why a practitioner cares."),
-        _code(_PARAMETERS, "parameters"),
+        _code("", "parameters"),
         _code(_OPENING.format(slug=slug)),
         _text(
             "## The loss falls\n\nOn a quadratic with eigenvalues $\\lambda$ every eigendirection shrinks by "

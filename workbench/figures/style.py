@@ -9,15 +9,13 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.transforms import ScaledTranslation
 
+from workbench.claims.words import COLOURS
+
 PALETTE = tuple(sns.color_palette("colorblind").as_hex())
 
-#: Verdict -> (colour, matplotlib marker). Colours are far apart for the common colour-vision deficiencies and in
-#: lightness; the marker says the same thing without any colour.
+#: Verdict -> (colour, matplotlib marker): the colours of `claims.words`; the marker says the same without any colour.
 VERDICTS = {
-    "reproduced": ("#029e73", "o"),
-    "contradicted": ("#c1440e", "X"),
-    "inconclusive": ("#de8f05", "D"),
-    "not run": ("#767676", ""),
+    verdict: (COLOURS[verdict], marker) for verdict, marker in zip(COLOURS, ("o", "X", "D", "p", ""), strict=True)
 }
 
 #: Shades of the things that lie behind the data.

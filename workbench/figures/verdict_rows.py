@@ -3,39 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
-from workbench.claims.position import claimed, measured
-from workbench.claims.recording import record
+from workbench.claims import words
+from workbench.claims.recording import load
+from workbench.claims.verdict import Measurement, Verdict
+
+Row: TypeAlias = tuple[str, Verdict | Measurement]
 
 
-def rows(claims: Any) -> list[tuple[str, Mapping]]:
-    """(name, condition with its verdict) of a verdict, several, entries of a claims.json, or its whole content."""
+def rows(claims: Any) -> list[Row]:
+    """(name, measurement) of a verdict, several, or the content of a claims.json; (name, verdict) of one not measured."""
     if isinstance(claims, Mapping):
-        claims = claims["claims"] if "claims" in claims else [claims] if "id" in claims else list(claims.values())
+        claims = map(load, claims["claims"]) if "claims" in claims else claims.values()
     elif not isinstance(claims, Iterable):
         claims = [claims]
-    found: list[tuple[str, Mapping]] = []
-    for claim in claims:
-        claim = claim if isinstance(claim, Mapping) else record(claim)
-        conditions = claim.get("conditions") or [{}]
-        for condition in conditions:
-            several = len(conditions) > 1 and condition.get("name") not in (None, "value")
-            name = f"{claim.get('id', '?')}: {condition.get('name')}" if several else str(claim.get("id", "?"))
-            found.append((name, {"verdict": claim.get("verdict", "not run"), **condition}))
+    found: list[Row] = []
+    for verdict in claims:
+        several = len(verdict.conditions) > 1
+        found += [(f"{verdict.id}: {o.condition.name}" if several else verdict.id, o) for o in verdict.conditions]
+        found += [] if verdict.conditions else [(verdict.id, verdict)]
     return found
 
 
-def beside(condition: Mapping) -> str:
+def beside(row: Verdict | Measurement) -> str:
     """What was measured, with its interval, and what is claimed."""
-    return f"{measured(condition) or 'not measured'}, claimed {claimed(condition)}"
+    if isinstance(row, Verdict):
+        return "not measured"
+    return f"{words.number(row) or 'not measured'}, claimed {words.claimed(row.condition)}"
 
 
 def in_words(claims: Any) -> list[str]:
     """One sentence per row: name, verdict, estimate with interval, region."""
-    return [sentence(name, condition) for name, condition in rows(claims)]
+    return [sentence(name, row) for name, row in rows(claims)]
 
 
-def sentence(name: str, condition: Mapping) -> str:
+def sentence(name: str, row: Verdict | Measurement) -> str:
     """The sentence of one row."""
-    return f"{name}: {condition.get('verdict') or 'not run'} ({beside(condition)})"
+    return f"{name}: {row.verdict} ({beside(row)})"

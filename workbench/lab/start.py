@@ -11,7 +11,7 @@ from pathlib import Path
 from workbench import claims
 from workbench.claims.rendering import COLOURS, SYMBOLS
 
-_SUMMARY = re.compile(r"\d+ claims: ((?:\d+ [a-z ]+(?:, )?)+)\.")
+_SUMMARY = re.compile(r"\d+ claims: (\d+ [^.]+)\.")
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def written_verdicts(notebook: Path) -> tuple[dict[str, int], str] | None:
     found = [match for text in texts for match in _SUMMARY.findall(text)]
     if not found:
         return None
-    counts = {name: int(count) for count, name in re.findall(r"(\d+) ([a-z ]+)", found[-1])}
+    counts = {name: int(count) for count, name in re.findall(r"(\d+) ([a-z, ]+?)(?=, \d|$)", found[-1])}
     return {name: count for name, count in counts.items() if name in SYMBOLS}, "as committed"
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from workbench.claims.position import claimed, measured, number
+from workbench.claims.recording import number
 
 MARK = "workbench-report-data"
 ROUNDING = 1e-6  # relative difference below which two values without an interval are the same
@@ -82,10 +82,10 @@ def _compare(place: dict, then: Mapping, now: Mapping, found: dict[str, list[dic
         if earlier is None:
             continue
         place_of = {**place, "condition": name if len(now["conditions"]) > 1 else ""}
-        if claimed(earlier) != claimed(condition):
-            found["regions"].append({**place_of, "before": claimed(earlier), "after": claimed(condition)})
+        if earlier["claimed"] != condition["claimed"]:
+            found["regions"].append({**place_of, "before": earlier["claimed"], "after": condition["claimed"]})
         if moved(earlier, condition):
-            found["moved"].append({**place_of, "before": measured(earlier), "after": measured(condition)})
+            found["moved"].append({**place_of, "before": earlier["measured"], "after": condition["measured"]})
 
 
 def moved(then: Mapping, now: Mapping) -> bool:

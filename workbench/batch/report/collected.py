@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,11 @@ from typing import Any
 from workbench import claims
 from workbench.batch import papers
 from workbench.batch.results.store import read_record
-from workbench.claims import CardError, ParameterError
+from workbench.claims import CardError, ParameterError, words
+from workbench.claims.recording import load
+from workbench.claims.scoreboard import beside_printed
+from workbench.claims.verdict import VERDICTS, Verdict
 
-VERDICTS = ("reproduced", "contradicted", "inconclusive", "not run")
-_CONDITION = dict.fromkeys(("quantity", "unit", "note"), "") | dict.fromkeys(
-    ("n", "not_finite", "confidence", "statistic")
-)
-_CONDITION |= {"name": "value", "verdict": "not run"}
 MAIN_PRESETS = ("laptop", "paper", "smoke")
 
 
@@ -70,7 +69,10 @@ def _job(folder: Path) -> tuple[dict[str, Any] | None, str]:
     if content["status"] == "finished" and not isinstance(card.get("claims"), list):
         return None, "claims.json is missing or unreadable"
     origin = _json(folder / "provenance.json")
-    summary = [_claim(claim) for claim in card.get("claims", []) if isinstance(claim, Mapping)]
+    try:
+        summary = _with_court([load(claim) for claim in card.get("claims", [])], str(content.get("paper", "")))
+    except (ValueError, AttributeError) as problem:
+        return None, f"{problem}; run it again"
     return {
         "name": folder.name,
         "folder": folder,
@@ -79,9 +81,9 @@ def _job(folder: Path) -> tuple[dict[str, Any] | None, str]:
         "preset": str(content.get("preset", "")),
         "parameters": dict(content.get("parameters") or {}),
         "error": content.get("error"),
-        "claims": _corrections_beside(summary),
-        "counts": {name: sum(claim["verdict"] == name for claim in summary) for name in VERDICTS},
-        "holm": card.get("holm") or {},
+        "claims": beside_printed(summary),
+        "counts": {name: sum(claim.verdict == name for claim in summary) for name in VERDICTS},
+        "family": card.get("family") or 0,
         "provenance": origin,
         "ended": str(origin.get("finished", "")),
     }, ""
@@ -95,26 +97,12 @@ def _json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _claim(claim: Mapping) -> dict[str, Any]:
-    verdict = claim.get("verdict")
-    conditions = [{**_CONDITION, **one} for one in claim.get("conditions") or [] if isinstance(one, Mapping)]
-    return {
-        "id": str(claim.get("id", "?")),
-        "statement": str(claim.get("statement", "")),
-        "source": str(claim.get("source", "")),
-        "origin": str(claim.get("origin", "")),
-        "printed": claim.get("printed"),
-        "paper_value": claim.get("paper_value"),
-        "verdict": verdict if verdict in VERDICTS else "not run",
-        "conditions": conditions,
-    }
-
-
-def _corrections_beside(entries: list[dict]) -> list[dict]:
-    """The card's order, but each corrected statement right after the printed one that it corrects."""
-    ids = {claim["id"] for claim in entries}
-    first = [claim for claim in entries if claim["printed"] not in ids]
-    return [one for claim in first for one in (claim, *(e for e in entries if e["printed"] == claim["id"]))]
+def _with_court(verdicts: list[Verdict], slug: str) -> list[Verdict]:
+    """The verdicts with what court.json says of them now: seals and the last audit. Without the card: as recorded."""
+    try:
+        return claims.card(slug).with_court(verdicts)
+    except (CardError, OSError, ValueError):
+        return verdicts
 
 
 def _paper(slug: str, jobs: list[dict]) -> dict[str, Any]:
@@ -138,8 +126,16 @@ def _paper(slug: str, jobs: list[dict]) -> dict[str, Any]:
         "main": main,
         "others": [job for job in jobs if job is not main],
         "counts": main["counts"],
+        "audit": _audit(slug),
         "sweeps": sweeps(jobs),
     }
+
+
+def _audit(slug: str) -> str:
+    try:
+        return claims.card(slug).audit
+    except (CardError, OSError, ValueError):
+        return ""
 
 
 def _rank(preset: str) -> int:
@@ -230,26 +226,33 @@ def _order(value: Any) -> tuple:
 
 def essence(data: Mapping[str, Any]) -> dict[str, Any]:
     """What a later report needs in order to tell what changed: the main jobs' claims, without folders and times."""
-    keep = ("relation", "threshold", "tolerance", "margin", "unit", "estimate", "low", "high", "n", "verdict")
     return {
-        "format": 1,
+        "format": 2,
         "newest": data["newest"],
         "papers": {
             paper["slug"]: {
                 "job": paper["main"]["name"],
                 "preset": paper["main"]["preset"],
                 "parameters": paper["main"]["parameters"],
-                "claims": {
-                    claim["id"]: {
-                        "verdict": claim["verdict"],
-                        "conditions": {
-                            str(one.get("name", "value")): {key: one.get(key) for key in keep}
-                            for one in claim["conditions"]
-                        },
-                    }
-                    for claim in paper["main"]["claims"]
-                },
+                "claims": {claim.id: _compared(claim) for claim in paper["main"]["claims"]},
             }
             for paper in data["papers"]
         },
     }
+
+
+def _compared(verdict: Verdict) -> dict[str, Any]:
+    conditions = {
+        one.condition.name: {
+            "claimed": words.claimed(one.condition),
+            "measured": words.number(one),
+            **{key: recorded(getattr(one, key)) for key in ("estimate", "low", "high")},
+        }
+        for one in verdict.conditions
+    }
+    return {"verdict": verdict.verdict, "conditions": conditions}
+
+
+def recorded(value: float) -> Any:
+    """A number as JSON holds it: those that are not finite are text."""
+    return value if math.isfinite(value) else str(value)

@@ -6,25 +6,33 @@ Colours come from the page's style sheet through classes, so that one drawing se
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from markupsafe import Markup
 
 from workbench.batch.jobs import shorten
+from workbench.claims import words
 from workbench.claims.numbers import plain
-from workbench.claims.position import TICKS, claimed, compressed, measured, number, position, region
+from workbench.claims.regions import TICKS, compressed
+from workbench.claims.verdict import Measurement
 
 MARKS = {
     "reproduced": "M-5.5,0a5.5,5.5 0 1,0 11,0a5.5,5.5 0 1,0 -11,0z",
     "contradicted": "M-6,-4l2,-2l4,4l4,-4l2,2l-4,4l4,4l-2,2l-4,-4l-4,4l-2,-2l4,-4z",
     "inconclusive": "M0,-7l7,7l-7,7l-7,-7z",
+    "consistent, not tested": "M-5.5,0a5.5,5.5 0 1,0 11,0a5.5,5.5 0 1,0 -11,0z",
     "not run": "M-4,-1h8v2h-8z",
 }
 
 
 def _class(verdict: Any) -> str:
-    return f"v-{verdict.replace(' ', '-')}" if verdict in MARKS else "v-not-run"
+    return css(verdict) if verdict in MARKS else "v-not-run"
+
+
+def css(verdict: str) -> str:
+    """The class of a verdict in the page's style sheet."""
+    return "v-" + str(verdict).replace(",", "").replace(" ", "-")
 
 
 def _mark(verdict: Any) -> Markup:
@@ -50,13 +58,14 @@ def forest_axis() -> Markup:
     return Markup('<svg class="axis" aria-hidden="true" width="100%" height="15">{}</svg>').format(words)
 
 
-def forest_row(condition: Mapping[str, Any]) -> Markup:
+def forest_row(one: Measurement) -> Markup:
     """One condition's interval on the shared axis: the threshold in the middle, the claimed side on the right.
 
     Widths are percentages, so the drawing follows its column without scaling its marks.
     """
-    place = position(condition)
-    label = f"measured {measured(condition) or 'nothing'}, claimed {claimed(condition)}: {condition.get('verdict')}"
+    low, high = (one.low, one.high) if one.condition.random else (one.estimate, one.estimate)
+    place = one.condition.region.position(low, one.estimate, high)
+    label = f"measured {words.number(one) or 'nothing'}, claimed {words.claimed(one.condition)}: {one.verdict}"
     parts = [
         Markup('<rect class="claimed" x="50%" y="0" width="50%" height="100%"/>'),
         *(
@@ -70,7 +79,7 @@ def forest_row(condition: Mapping[str, Any]) -> Markup:
         parts.append(Markup('<text x="51%" y="15">not measured</text>'))
     else:
         low, middle, high = (_percent(share) for share in place)
-        colour = _class(condition.get("verdict"))
+        colour = _class(one.verdict)
         parts.append(Markup('<line class="bar {}" x1="{}" x2="{}" y1="11" y2="11"/>').format(colour, low, high))
         for share, direction in ((place.low, -1), (place.high, 1)):
             if compressed(place.high) - compressed(place.low) < 0.05:
@@ -80,9 +89,7 @@ def forest_row(condition: Mapping[str, Any]) -> Markup:
             shape = f"M0,-5l{5 * direction},5l{-5 * direction},5" if cut else "M0,-5v10"
             end = Markup('<svg x="{}" y="11" overflow="visible"><path class="cap {}" d="{}"/></svg>')
             parts.append(end.format(_percent(share), colour, shape))
-        parts.append(
-            Markup('<svg x="{}" y="11" overflow="visible">{}</svg>').format(middle, _mark(condition.get("verdict")))
-        )
+        parts.append(Markup('<svg x="{}" y="11" overflow="visible">{}</svg>').format(middle, _mark(one.verdict)))
     return Markup('<svg class="forest" role="img" aria-label="{}" width="100%" height="22">{}</svg>').format(
         label, Markup("").join(parts)
     )
@@ -92,17 +99,18 @@ WIDTH, HEIGHT = 260, 160
 LEFT, RIGHT, TOP, BOTTOM = 48, 250, 10, 126
 
 
-def sweep_chart(name: str, points: Sequence[tuple[Any, Mapping[str, Any]]]) -> Markup:
+def sweep_chart(name: str, points: Sequence[tuple[Any, Measurement | None]]) -> Markup:
     """One condition's estimate and interval over a swept parameter, the claimed region shaded.
 
     Args:
         name: of the parameter.
-        points: (value of the parameter, recorded condition), in the order of the values.
+        points: (value of the parameter, measurement or None), in the order of the values.
     """
     across, ticks = _across([value for value, _ in points])
-    conditions = [condition for _, condition in points]
-    ends = region(conditions[-1]) or (-math.inf, math.inf)
-    numbers = [number(one.get(key)) for one in conditions for key in ("estimate", "low", "high")]
+    measured = [one for _, one in points]
+    last = next(one for one in reversed(measured) if one is not None)
+    ends = last.condition.region.low, last.condition.region.high
+    numbers = [getattr(one, key) for one in measured if one is not None for key in ("estimate", "low", "high")]
     up, heights = _up([*numbers, *ends])
     bottom, top = (BOTTOM if math.isinf(ends[0]) else up(ends[0])), (TOP if math.isinf(ends[1]) else up(ends[1]))
     parts = [
@@ -118,26 +126,26 @@ def sweep_chart(name: str, points: Sequence[tuple[Any, Mapping[str, Any]]]) -> M
     parts += [line.format("edge", LEFT, RIGHT, up(end)) for end in ends if math.isfinite(end)]
     parts += [text.format(x, BOTTOM + 15, "middle", words) for x, words in ticks]
     parts.append(text.format((LEFT + RIGHT) / 2, HEIGHT - 4, "middle", shorten(name)))
-    parts += [_point(x, up, condition) for x, condition in zip(across, conditions, strict=True)]
+    parts += [_point(x, up, one) for x, one in zip(across, measured, strict=True)]
     said = "; ".join(
-        f"{shorten(value)}: {measured(condition) or 'not measured'}, {condition.get('verdict')}"
-        for value, condition in points
+        f"{shorten(value)}: {(one and words.number(one)) or 'not measured'}, {one.verdict if one else 'not run'}"
+        for value, one in points
     )
     return Markup('<svg class="chart" role="img" viewBox="0 0 {} {}" aria-label="{}">{}</svg>').format(
-        WIDTH, HEIGHT, f"claimed {claimed(conditions[-1])}; over {name}: {said}", Markup("").join(parts)
+        WIDTH, HEIGHT, f"claimed {words.claimed(last.condition)}; over {name}: {said}", Markup("").join(parts)
     )
 
 
-def _point(x: float, up, condition: Mapping[str, Any]) -> Markup:
-    middle, low, high = (number(condition.get(key)) for key in ("estimate", "low", "high"))
-    if math.isnan(middle):
+def _point(x: float, up, one: Measurement | None) -> Markup:
+    if one is None or math.isnan(one.estimate):
         return Markup('<text x="{:.1f}" y="{}" text-anchor="middle">–</text>').format(x, BOTTOM - 4)
-    colour = _class(condition.get("verdict"))
+    middle, low, high = one.estimate, one.low, one.high
+    colour = _class(one.verdict)
     bar = Markup("")
-    if low < high:
+    if low < high and one.condition.random:
         line = Markup('<line class="bar {0}" x1="{1:.1f}" x2="{1:.1f}" y1="{2:.1f}" y2="{3:.1f}"/>')
         bar = line.format(colour, x, up(low), up(high))
-    mark = _mark(condition.get("verdict"))
+    mark = _mark(one.verdict)
     return bar + Markup('<g transform="translate({:.1f},{:.1f})">{}</g>').format(x, up(middle), mark)
 
 

@@ -18,11 +18,11 @@ from markupsafe import Markup
 from workbench.batch.jobs import shorten
 from workbench.batch.report import changes as report_changes
 from workbench.batch.report import drawings as report_svg
-from workbench.batch.report.collected import VERDICTS, collect, essence
+from workbench.batch.report.collected import collect, essence
 from workbench.batch.report.notebook_figures import figures
-from workbench.claims import rendering
-from workbench.claims.position import claimed, measured
+from workbench.claims import tex, words
 from workbench.claims.recording import write_atomically
+from workbench.claims.verdict import VERDICTS, Measurement
 
 _PAGE = "report.html.jinja"
 MOST_SWEEPS = 6  # per paper: a fine grid over two parameters would make a page of a thousand drawings
@@ -71,20 +71,28 @@ def render(data: Mapping[str, Any], start: Path, old: Mapping[str, Any] | None =
         lstrip_blocks=True,
     )
     environment.filters.update(
-        measured=measured,
-        claimed=claimed,
+        measured=words.number,
+        claimed=words.claimed,
+        tex=lambda text: Markup(tex.html(str(text))),
+        origin=words.origin,
+        badge_words=words.badge,
+        sizes=words.sizes,
+        control=words.controls,
+        agreement=words.agreement,
+        remarks=words.remarks,
         short=shorten,
         when=_when,
         forest=report_svg.forest_row,
-        paper_value=_paper_value,
-        css=_css,
+        paper_value=words.paper_value,
+        css=report_svg.css,
     )
     return environment.get_template(_PAGE).render(
         data=data,
         papers=[_shown(paper, start) for paper in data["papers"]],
         verdicts=VERDICTS,
         most_sweeps=MOST_SWEEPS,
-        symbols=rendering.SYMBOLS,
+        symbols=words.SYMBOLS,
+        colours=words.COLOURS,
         axis=report_svg.forest_axis(),
         changes=report_changes.changes(old, new) if old is not None else None,
         old=old,
@@ -119,31 +127,31 @@ def _charts(sweep: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One chart per condition that at least two of a sweep's jobs measured."""
     charts = []
     for claim in sweep["points"][-1][1]["claims"]:
-        for condition in claim["conditions"]:
-            name = condition.get("name")
-            points = [(value, _condition(job, claim["id"], name)) for value, job in sweep["points"]]
-            if sum(bool(measured(one)) for _, one in points) < 2:
+        for condition in claim.claim.condition:
+            name = condition.name
+            points = [(value, _condition(job, claim.id, name)) for value, job in sweep["points"]]
+            if sum(one is not None and bool(words.number(one)) for _, one in points) < 2:
                 continue
-            several = len(claim["conditions"]) > 1
+            several = len(claim.claim.condition) > 1
             charts.append(
                 {
-                    "id": f"{claim['id']}: {name}" if several else claim["id"],
-                    "quantity": condition.get("quantity", ""),
-                    "claimed": claimed(condition),
+                    "id": f"{claim.id}: {name}" if several else claim.id,
+                    "quantity": condition.quantity,
+                    "claimed": words.claimed(condition),
                     "svg": report_svg.sweep_chart(sweep["name"], points),
-                    "verdicts": [one.get("verdict") for _, one in points],
+                    "verdicts": [one.verdict if one else "not run" for _, one in points],
                 }
             )
     return charts
 
 
-def _condition(job: Mapping[str, Any], claim_id: str, name: Any) -> Mapping[str, Any]:
+def _condition(job: Mapping[str, Any], claim_id: str, name: str) -> Measurement | None:
     for claim in job["claims"]:
-        if claim["id"] == claim_id:
-            for condition in claim["conditions"]:
-                if condition.get("name") == name:
-                    return condition
-    return {}
+        if claim.id == claim_id:
+            for one in claim.conditions:
+                if one.condition.name == name:
+                    return one
+    return None
 
 
 def _link(job: Mapping[str, Any], start: Path) -> str:
@@ -175,11 +183,3 @@ def _seconds(value: Any) -> str:
     if not isinstance(value, (int, float)):
         return "–"
     return f"{value:.1f} s" if value < 120 else f"{value / 60:.0f} min"
-
-
-def _paper_value(value: Any) -> str:
-    return "–" if value in (None, "") else str(value)
-
-
-def _css(verdict: str) -> str:
-    return "v-" + str(verdict).replace(" ", "-")

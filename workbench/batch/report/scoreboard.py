@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from workbench.batch.jobs import shorten
 from workbench.batch.results.store import Record
-
-VERDICTS = {
-    "reproduced": ("✔", "green"),
-    "contradicted": ("✘", "red"),
-    "inconclusive": ("?", "yellow"),
-    "not run": ("–", "dim"),
-}
+from workbench.claims import words
+from workbench.claims.recording import load
+from workbench.claims.verdict import Verdict
 
 
 def claims_of(record: Record) -> Mapping[str, Any] | None:
@@ -32,9 +27,9 @@ def counts(claims: Iterable[Mapping[str, Any]]) -> Text:
     for one in claims:
         total.update(one["summary"])
     text = Text()
-    for verdict, (mark, style) in VERDICTS.items():
+    for verdict, mark in words.SYMBOLS.items():
         if total[verdict]:
-            text.append(f"{mark} {total[verdict]} {verdict}  ", style=style)
+            text.append(f"{mark} {total[verdict]} {verdict}  ", style=words.STYLES[verdict])
     return text
 
 
@@ -62,45 +57,30 @@ def _table(paper: str, found: Sequence[Mapping[str, Any]]) -> Table:
     if len(found) == 1:
         table.add_column("paper", overflow="fold", max_width=24)
         table.add_column("ours", overflow="fold")
-    for claim in found[0]["claims"]:
+    for entry in found[0]["claims"]:
         if len(found) == 1:
-            table.add_row(
-                _verdict(claim["verdict"]), Text(claim["id"]), Text(str(claim["paper_value"])), Text(ours(claim))
-            )
+            one = load(entry)
+            table.add_row(_verdict(one), Text(one.id), Text(words.paper_value(one.claim)), Text(ours(one)))
         else:
-            table.add_row(_tally(found, claim["id"]), Text(claim["id"]))
+            table.add_row(_tally(found, entry["id"]), Text(entry["id"]))
     return table
 
 
-def _verdict(verdict: str) -> Text:
-    mark, style = VERDICTS.get(verdict, ("", "default"))
-    return Text(f"{mark} {verdict}", style=style)
+def _verdict(one: Verdict) -> Text:
+    return Text(f"{words.SYMBOLS[one.verdict]} {words.badge(one)}", style=words.STYLES[one.verdict])
 
 
 def _tally(found: Sequence[Mapping[str, Any]], claim: str) -> Text:
     tally = Counter(one["verdict"] for claims in found for one in claims["claims"] if one["id"] == claim)
     text = Text()
-    for verdict, (mark, style) in VERDICTS.items():
+    for verdict, mark in words.SYMBOLS.items():
         if tally[verdict]:
-            text.append(f"{mark} {tally[verdict]} ", style=style)
+            text.append(f"{mark} {tally[verdict]} ", style=words.STYLES[verdict])
     return text
 
 
-def ours(claim: Mapping[str, Any]) -> str:
-    """What was measured of a claim: estimate and interval of its first two conditions."""
-    shown = list(_conditions(claim))
-    return "; ".join(shown if len(shown) <= 2 else [*shown[:2], f"and {len(shown) - 2} more"])
-
-
-def _conditions(claim: Mapping[str, Any]) -> Iterator[str]:
-    for condition in claim["conditions"]:
-        if condition["estimate"] is None:
-            continue
-        text = _number(condition["estimate"])
-        if condition["low"] is not None and condition["low"] != condition["high"]:
-            text += f" [{_number(condition['low'])}, {_number(condition['high'])}]"
-        yield f"{text} {condition['unit']}".strip()
-
-
-def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, (int, float)) else shorten(value)
+def ours(one: Verdict) -> str:
+    """What was measured of a claim: range of sizes, else the estimates and intervals of its first two conditions."""
+    shown = [words.number(condition) for condition in one.conditions if words.number(condition)]
+    shown = shown if len(shown) <= 2 else [*shown[:2], f"and {len(shown) - 2} more"]
+    return words.sizes(one) or "; ".join(shown)
