@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from workbench import claims, curvature, data, draws, explorers, figures, optimizers, problems
-    from workbench.batch.results.store import open_runs
+    from workbench.batch.results.open_runs import open_runs
     from workbench.claims import card, cards
     from workbench.dynamics import Labelled, Run, run, sweep, times
 
@@ -23,7 +23,7 @@ _NAMES = {
     "Run": "workbench.dynamics",
     "card": "workbench.claims",
     "cards": "workbench.claims",
-    "open_runs": "workbench.batch.results.store",
+    "open_runs": "workbench.batch.results.open_runs",
     "run": "workbench.dynamics",
     "sweep": "workbench.dynamics",
     "times": "workbench.dynamics",

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from .arrays import as_dataset, write_atomically, write_results
 from .family import Pair
 from .schema import Claim, Condition
 from .verdict import AtSize, Measurement, Verdict
 
-if TYPE_CHECKING:
-    import xarray
+__all__ = ["as_dataset", "as_json", "job_folder", "record", "write_claims", "write_results"]
 
 FORMAT = 2
 """Of claims.json."""
@@ -32,22 +31,6 @@ def job_folder() -> Path | None:
     if not folder.is_dir():
         raise ValueError(f"WORKBENCH_JOB = {named!r} is not a folder: create it, or unset it to record nothing")
     return folder
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, flush it to disk and rename it to `path`."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def as_json(value: Any) -> Any:
@@ -137,43 +120,3 @@ def write_claims(path: Path, content: Mapping[str, Any]) -> None:
     """Write claims.json."""
     text = json.dumps(as_json(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-
-def _attribute(value: Any) -> Any:
-    """An attribute netCDF can hold: None, booleans, dicts and mixed lists become JSON text."""
-    if isinstance(value, (str, int, float)) and not isinstance(value, bool):
-        return value
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-        return _attribute(value)
-    if isinstance(value, (list, tuple)) and value:
-        if all(isinstance(entry, (int, float)) and not isinstance(entry, bool) for entry in value):
-            return list(value)
-        if all(isinstance(entry, str) for entry in value):
-            return list(value)
-    return json.dumps(as_json(value), default=str)
-
-
-def as_dataset(name: str, array: Any) -> xarray.Dataset:
-    """A Dataset or DataArray as a Dataset that netCDF can store."""
-    import xarray
-
-    if isinstance(array, xarray.DataArray):
-        array = array.to_dataset(name=array.name or name)
-    if not isinstance(array, xarray.Dataset):
-        raise ValueError(f"card.save({name}=...): needs an xarray Dataset or DataArray, got {type(array).__name__}")
-    array = array.copy()
-    array.attrs = {str(key): _attribute(value) for key, value in array.attrs.items()}
-    for variable in array.variables.values():
-        variable.attrs = {str(key): _attribute(value) for key, value in variable.attrs.items()}
-    return array
-
-
-def write_results(path: Path, datasets: Mapping[str, xarray.Dataset]) -> None:
-    """Write results.nc: one group per dataset."""
-
-    def write(temporary: Path) -> None:
-        for index, (name, dataset) in enumerate(datasets.items()):
-            dataset.to_netcdf(temporary, mode="a" if index else "w", group=name, engine="netcdf4")
-
-    write_atomically(path, write)

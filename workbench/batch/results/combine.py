@@ -1,205 +1,270 @@
-"""Many jobs' measured arrays as one xarray object whose dimensions are the swept parameters."""
+"""Many jobs' measured arrays as one xarray object whose dimensions are the swept parameters.
+
+What a job did not measure (a combination that was not run, a shorter array) is a missing value: NaN for numbers and truth values,
+which then are floating-point, NaT for dates and durations, "" for text. Where nothing is missing, every type is as it was saved.
+"""
 
 from __future__ import annotations
 
-import json
+import math
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-import netCDF4
 import numpy as np
 import xarray
 
-from workbench.batch import papers
-from workbench.batch.jobs import Job, Sources
-from workbench.batch.results.store import Record, Store
+from workbench.batch.results.axes import LabelIndex, axes, places
+from workbench.batch.results.store import Record
+from workbench.claims.arrays import Array, Group
 
-Raw = dict[str, tuple[tuple[str, ...], np.ndarray, dict[str, Any]]]
+EXACT = 2**53  # whole numbers up to this one are floating-point numbers too
+JOB = "job"
 
 
-def select(store: Store, paper: str | None, preset: str | None, wanted: Mapping[str, Any]) -> list[Record]:
-    """One finished record per request, with the wanted parameters (a list allows several values).
+def combine(groups: Sequence[Group | None], records: Sequence[Record]) -> xarray.Dataset:
+    """One group of many jobs as a Dataset over the swept parameters.
 
-    Of several results for one request, the one that stands for the present sources is taken, otherwise the latest.
+    Coordinates that agree are kept once. Dimensions with coordinates are aligned by their values, others by position.
 
     Raises:
-        ValueError: where nothing fits, or the choice of paper or preset is not unique.
+        ValueError: naming the variable and the jobs where units, types or dimensions differ; where jobs fill a grid thinly.
     """
-    if paper is None:
-        if len(store.papers()) != 1:
-            raise ValueError(f"paper: name one of those in {store.root}: {', '.join(store.papers()) or 'none'}")
-        (paper,) = store.papers()
-    records = [r for r in store.records(paper) if r.finished and "results.nc" in r.content["files"]]
-    if not records:
-        raise ValueError(
-            f"{store.root} holds no finished job of {paper!r} with measured arrays: `workbench run {paper}`"
-        )
-    known = sorted({name for record in records for name in record.content["parameters"]})
-    for name in wanted:
-        if name not in known:
-            raise ValueError(f"{name}: {paper} has no such parameter; it has {', '.join(known)}")
-    if preset is not None:
-        records = [record for record in records if record.content["preset"] == preset]
-    fitting = [record for record in records if _fits(record.content["parameters"], wanted)]
-    if not fitting:
-        raise ValueError(f"no finished job of {paper!r} fits preset={preset!r}, {dict(wanted)}")
-    presets = sorted({record.content["preset"] for record in fitting})
-    if len(presets) > 1:
-        raise ValueError(f"preset: {paper} was run with {', '.join(presets)}; choose one, as in preset={presets[0]!r}")
-    return _latest(paper, fitting)
+    parameters = [record.content["parameters"] for record in records]
+    swept, dependent = axes(parameters)
+    measured = [group for group in groups if group is not None]
+    taken = {name for group in measured for name, array in group.arrays.items() for name in (name, *array.dims)}
+    grid = _Grid(swept, dependent, records)
+    clashes = {*swept, *dependent, JOB} & taken
+    renamed = {name: _free(name, taken | {*swept, *dependent}) for name in clashes}
+    arrays = {
+        renamed.get(name, name): [
+            None if group is None else _renamed(group.arrays.get(name), renamed) for group in groups
+        ]
+        for name in dict.fromkeys(name for group in measured for name in group.arrays)
+    }
+    dims = _Dims(arrays, records)
+    variables: dict[str, xarray.Variable] = {}
+    coordinates: dict[str, xarray.Variable] = {}
+    for name, members in arrays.items():
+        variable = _joined(name, members, dims, grid, records)
+        if variable is not None:
+            (coordinates if _is_coordinate(members) else variables)[name] = variable
+    coordinates |= grid.coordinates()
+    attrs = _common([group.attrs for group in measured])
+    return as_dataset(variables, coordinates, {k: v for k, v in attrs.items() if k not in _OWN_ATTRIBUTES})
 
 
-def _fits(parameters: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    def equal(value: Any, wish: Any) -> bool:
-        if isinstance(wish, (list, tuple, set, range, np.ndarray)) and not isinstance(value, list):
-            return value in list(wish)
-        return value == wish
-
-    return all(name in parameters and equal(parameters[name], wish) for name, wish in wanted.items())
+_OWN_ATTRIBUTES = ("paper", "preset", "jobs", "parameters")
 
 
-def _latest(paper: str, records: Sequence[Record]) -> list[Record]:
-    by_key: dict[str, list[Record]] = {}
-    for record in records:
-        by_key.setdefault(record.content["key"], []).append(record)
-    place = papers.place_of(paper)
-    sources = None if place is None else Sources()
-    chosen, outdated = [], 0
-    for same in by_key.values():
-        standing = None
-        if place is not None and sources is not None:
-            content = same[0].content
-            job = Job(paper, *place, content["preset"], content["parameters"])
-            standing = next((record for record in same if not sources.changes(job, record.content)), None)
-            outdated += standing is None
-        if standing is None:
-            standing = same[0] if len(same) == 1 else max(same, key=lambda r: r.json("provenance.json")["finished"])
-        chosen.append(standing)
-    if outdated:
-        warnings.warn(
-            f"{outdated} of {len(chosen)} jobs of {paper} are older than the present code or environment; "
-            f"`workbench run` redoes them",
-            stacklevel=4,
-        )
-    return chosen
+def as_dataset(
+    variables: Mapping[str, xarray.Variable], coordinates: Mapping[str, xarray.Variable], attrs: Mapping[str, Any]
+) -> xarray.Dataset:
+    """A Dataset in which an axis of truth values is selected by its labels."""
+    dataset = xarray.Dataset(variables, coordinates, attrs)
+    for name, coordinate in coordinates.items():
+        if coordinate.dtype.kind == "b" and coordinate.dims == (name,):
+            dataset = dataset.drop_indexes(name).set_xindex(name, LabelIndex)
+    return dataset
 
 
-def axes(parameters: Sequence[Mapping[str, Any]]) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, np.ndarray]]]:
-    """The swept parameters of some jobs: those that become dimensions, and those that depend on one of these.
+class _Grid:
+    """Where each job stands among the swept parameters."""
 
-    Returns:
-        Dimension name to its value per job, and dependent name to (dimension, its value per job). Lists become JSON text.
-    """
-    names = [name for name in parameters[0] if len({_text(point.get(name)) for point in parameters}) > 1]
-    values = {name: _column([point.get(name) for point in parameters]) for name in names}
-    dimensions: dict[str, np.ndarray] = {}
-    dependent: dict[str, tuple[str, np.ndarray]] = {}
-    for name in names:
-        for other, column in dimensions.items():
-            pairs = {(a, b) for a, b in zip(column.tolist(), values[name].tolist(), strict=True)}
-            if len(pairs) == len(set(column.tolist())):  # zipped: one value for each value of the other
-                dependent[name] = (other, values[name])
-                break
-        else:
-            dimensions[name] = values[name]
-    return dimensions, dependent
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, sort_keys=True)
-
-
-def _column(values: list[Any]) -> np.ndarray:
-    if all(isinstance(value, (int, float)) for value in values):
-        return np.array(values)
-    return np.array([value if isinstance(value, str) else _text(value) for value in values])
-
-
-def read(path: Path) -> dict[str, Raw]:
-    """The variables of each group of a results file as they are stored; far cheaper than a Dataset per file."""
-    found: dict[str, Raw] = {}
-    # Without weak references a group outlives its file until some later garbage collection, which then closes whichever
-    # file has got the same number since.
-    with netCDF4.Dataset(path, keepweakref=True) as file:
-        for name, group in {"": file, **file.groups}.items():
-            group.set_auto_maskandscale(False)
-            raw = {
-                variable.name: (
-                    variable.dimensions,
-                    variable[...],
-                    {a: variable.getncattr(a) for a in variable.ncattrs()},
+    def __init__(
+        self, swept: Mapping[str, np.ndarray], dependent: Mapping[str, tuple], records: Sequence[Record]
+    ) -> None:
+        found = {name: places(column) for name, column in swept.items()}
+        self.values = {name: values for name, (values, _) in found.items()}
+        self.dims = tuple(swept)
+        self.shape = tuple(len(values) for values in self.values.values())
+        self.where = tuple(where for _, where in found.values())
+        self._dependent, self._records = dependent, records
+        if math.prod(self.shape) > 20 * len(records):
+            raise ValueError(
+                f"{len(records)} jobs would be spread over a grid of {math.prod(self.shape)} combinations of "
+                f"{', '.join(swept)}: select some, as in {next(iter(swept))}=..."
+            )
+        seen: dict[tuple, int] = {}
+        for job, place in enumerate(zip(*self.where, strict=True) if swept else [()] * len(records)):
+            if place in seen:
+                point = ", ".join(f"{name} = {self.values[name][i]}" for name, i in zip(self.dims, place, strict=True))
+                raise ValueError(
+                    f"jobs {_job(records[seen[place]])} and {_job(records[job])} both stand at {point or 'one point'}"
                 )
-                for variable in group.variables.values()
-            }
-            if raw:
-                found[name] = raw
-    return found
+            seen[place] = job
+        self.full = len(seen) == math.prod(self.shape)
+
+    def coordinates(self) -> dict[str, xarray.Variable]:
+        found = {name: xarray.Variable(name, values) for name, values in self.values.items()}
+        for name, (dimension, column) in self._dependent.items():
+            first = np.unique(self.where[self.dims.index(dimension)], return_index=True)[1]
+            found[name] = xarray.Variable(dimension, column[first])
+        folders = np.full(self.shape, "", dtype=f"<U{max(len(_job(record)) for record in self._records)}")
+        folders[self.where if self.dims else ...] = (
+            [_job(record) for record in self._records] if self.dims else _job(self._records[0])
+        )
+        found[JOB if JOB not in found else _free(JOB, set(found))] = xarray.Variable(self.dims, folders)
+        return found
 
 
-def stack(files: Sequence[dict[str, Raw]], group: str) -> xarray.Dataset:
-    """One group of many files along a new first dimension `run`.
+class _Dims:
+    """The measured dimensions: labels where they have coordinates, the greatest length where they have none."""
 
-    Coordinates that agree are kept once. Files whose shapes or coordinates differ are aligned by coordinate values, with
-    missing values where a file has none.
-    """
-    raws = [file.get(group) for file in files]
-    first = next(raw for raw in raws if raw)
-    if all(raw is not None and _alike(raw, first) for raw in raws):
-        variables = {}
-        for name, (dims, values, attrs) in first.items():
-            arrays = [raw[name][1] for raw in raws if raw is not None]
-            if name in dims or (all(np.array_equal(array, values) for array in arrays) and _is_coordinate(name, first)):
-                variables[name] = xarray.Variable(dims, values, attrs)
+    def __init__(self, arrays: Mapping[str, Sequence[Array | None]], records: Sequence[Record]) -> None:
+        self._labels: dict[str, np.ndarray] = {}
+        self._indices: dict[str, list[np.ndarray | None]] = {}
+        self.sizes: dict[str, int] = {}
+        lengths: dict[str, dict[int, int]] = {}
+        for members in arrays.values():
+            for job, array in enumerate(members):
+                for dim, size in zip(array.dims, array.values.shape, strict=True) if array is not None else ():
+                    lengths.setdefault(dim, {})[job] = size
+        for dim, sizes in lengths.items():
+            labels = [array if array is None or array.dims == (dim,) else None for array in arrays.get(dim, ())]
+            jobs = [job for job, array in enumerate(labels) if array is not None]
+            if jobs and set(jobs) != set(sizes):
+                without = next(job for job in sizes if job not in jobs)
+                raise ValueError(
+                    f"dimension {dim!r} has coordinates in job {_job(records[jobs[0]])} and none in {_job(records[without])}"
+                )
+            if jobs:
+                _require_one_type(dim, labels, records)
+                self._align(dim, [None if array is None else array.values for array in labels], records)
             else:
-                variables[name] = xarray.Variable(("run", *dims), np.stack(arrays), attrs)
-        return xarray.decode_cf(xarray.Dataset(variables))
-    decoded = [xarray.decode_cf(xarray.Dataset(dict(raw or {}))) for raw in raws]
-    # Dimensions without coordinates (a number of seeds, say) are aligned by position.
-    bare = {str(dim) for dataset in decoded for dim in dataset.dims if dim not in dataset.coords}
-    decoded = [d.assign_coords({dim: np.arange(d.sizes[dim]) for dim in bare & {*map(str, d.dims)}}) for d in decoded]
-    joined = xarray.concat(decoded, "run", join="outer", data_vars="all", coords="minimal", compat="override")
-    return joined.drop_vars(bare)
+                self.sizes[dim] = max(sizes.values())
+
+    def _align(self, dim: str, labels: Sequence[np.ndarray | None], records: Sequence[Record]) -> None:
+        first = next(values for values in labels if values is not None)
+        if all(values is None or _same(values, first) for values in labels):
+            self._labels[dim], self.sizes[dim] = first, len(first)
+            return
+        for job, values in enumerate(labels):
+            if values is not None and len(np.unique(values)) < len(values):
+                raise ValueError(f"dimension {dim!r} has labels twice in job {_job(records[job])} and others elsewhere")
+        union = np.unique(np.concatenate([values for values in labels if values is not None]))
+        self._labels[dim], self.sizes[dim] = union, len(union)
+        self._indices[dim] = [None if values is None else np.searchsorted(union, values) for values in labels]
+
+    def labels(self, dim: str) -> np.ndarray | None:
+        """The labels of a dimension, None where it has none."""
+        return self._labels.get(dim)
+
+    def place(self, array: Array, job: int) -> tuple[Any, ...]:
+        """Where the entries of one job's array stand, as an index."""
+        found = [self._indices[dim][job] if dim in self._indices else None for dim in array.dims]
+        sizes = array.values.shape
+        if all(one is None for one in found):
+            return tuple(slice(size) for size in sizes)
+        return np.ix_(*(np.arange(n) if one is None else one for one, n in zip(found, sizes, strict=True)))
 
 
-def _alike(raw: Raw, first: Raw) -> bool:
-    return raw.keys() == first.keys() and all(
-        raw[name][0] == dims
-        and raw[name][1].shape == values.shape
-        and raw[name][1].dtype == values.dtype
-        and (name not in dims or np.array_equal(raw[name][1], values))
-        for name, (dims, values, _) in first.items()
+def _joined(
+    name: str, members: Sequence[Array | None], dims: _Dims, grid: _Grid, records: Sequence[Record]
+) -> xarray.Variable | None:
+    """One variable of all jobs, None where no array holds it."""
+    first = next(array for array in members if array is not None)
+    _require_one_type(name, members, records)
+    attrs = _common([array.attrs for array in members if array is not None])
+    if (labels := dims.labels(name)) is not None and first.dims == (name,):
+        return xarray.Variable(first.dims, labels, attrs)
+    everywhere = all(array is not None and _same(array.values, first.values) for array in members)
+    shape = tuple(dims.sizes[dim] for dim in first.dims)
+    if everywhere and _is_coordinate(members) and first.values.shape == shape:
+        return xarray.Variable(first.dims, first.values, attrs)
+    complete = grid.full and all(array is not None and array.values.shape == shape for array in members)
+    kind = np.result_type(*{array.values.dtype for array in members if array is not None})
+    if not complete and kind.kind in "biu":
+        kind = np.dtype(np.float64)
+    if kind.kind in "fc" and any(_beyond_floats(array) for array in members):
+        warnings.warn(
+            f"{name} is left out: it holds whole numbers beyond 2^53, which no floating-point number equals, and jobs or entries "
+            "are missing or not whole; select jobs that form a complete grid",
+            stacklevel=5,
+        )
+        return None
+    total = np.full(
+        (*grid.shape, *shape), "" if kind.kind == "U" else np.array("NaT", kind) if kind.kind in "mM" else 0, kind
+    )
+    if not complete and kind.kind in "fc":
+        total[...] = np.nan
+    for job, array in enumerate(members):
+        if array is not None:
+            place = tuple(where[job] for where in grid.where)
+            total[(*place, *dims.place(array, job))] = array.values
+    return xarray.Variable((*grid.dims, *first.dims), total, attrs)
+
+
+def _beyond_floats(array: Array | None) -> bool:
+    if array is None or array.values.dtype.kind not in "iu" or not array.values.size:
+        return False
+    return max(abs(int(array.values.min())), abs(int(array.values.max()))) > EXACT
+
+
+def _require_one_type(name: str, members: Sequence[Array | None], records: Sequence[Record]) -> None:
+    """ValueError unless a variable has the same dimensions and units in all jobs, and types that one array holds."""
+    job, first = next((job, array) for job, array in enumerate(members) if array is not None)
+    for other, array in enumerate(members):
+        if array is None:
+            continue
+        pair = f"in job {_job(records[job])} and %s in job {_job(records[other])}"
+        if array.dims != first.dims:
+            raise ValueError(f"{name} has the dimensions {first.dims} {pair % (array.dims,)}")
+        units = [entry.attrs.get("units") for entry in (first, array)]
+        if str(units[0]) != str(units[1]):
+            raise ValueError(
+                f"{name} has the units {units[0]!r} {pair % repr(units[1])}: convert them where they are saved, or select jobs"
+            )
+        kinds = [_family(entry.values.dtype) for entry in (first, array)]
+        if kinds[0] != kinds[1]:
+            raise ValueError(f"{name} holds {kinds[0]} {pair % kinds[1]}: save one type, or select jobs")
+
+
+def _family(kind: np.dtype) -> str:
+    names = {"b": "truth values", "U": "text", "M": "dates", "m": "durations"}
+    return f"{names[kind.kind]} ({kind})" if kind.kind in "mM" else names.get(kind.kind, "numbers")
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> bool:
+    return (
+        one.dtype == other.dtype
+        and one.shape == other.shape
+        and np.array_equal(one, other, equal_nan=one.dtype.kind in "fcmM")
     )
 
 
-def _is_coordinate(name: str, raw: Raw) -> bool:
-    return any(name in str(attrs.get("coordinates", "")).split() for _, _, attrs in raw.values())
+def _is_coordinate(members: Sequence[Array | None]) -> bool:
+    return all(array is None or array.coordinate for array in members)
 
 
-def unfold(stacked: xarray.Dataset, records: Sequence[Record]) -> xarray.Dataset:
-    """Replace `run` by the swept parameters; combinations that were not run are missing values."""
-    dimensions, dependent = axes([record.content["parameters"] for record in records])
-    stacked = stacked.assign_coords(job=("run", [record.content["hash"] for record in records]))
-    for clash in {*dimensions, *dependent} & {*stacked.variables, *stacked.dims}:
-        stacked = stacked.rename({clash: f"{clash}_measured"})
-    if not dimensions:
-        return stacked.isel(run=0)
-    stacked = stacked.assign_coords({name: ("run", values) for name, values in dimensions.items()})
-    if len(dimensions) == 1:
-        (name,) = dimensions
-        unfolded = stacked.swap_dims(run=name).sortby(name)
-    else:
-        grid = np.prod([len(np.unique(values)) for values in dimensions.values()])
-        if grid > 20 * len(records):
-            raise ValueError(
-                f"{len(records)} jobs would be spread over a grid of {grid} combinations of {', '.join(dimensions)}: "
-                f"select some, as in {next(iter(dimensions))}=..."
-            )
-        text = {name: "" for name, v in stacked.variables.items() if v.dtype.kind in "OUT" and name not in dimensions}
-        unfolded = stacked.set_index(run=list(dimensions)).unstack("run", fill_value={**text} or xarray.core.dtypes.NA)
-        unfolded = unfolded.transpose(*dimensions, ...)
-    for name, (dimension, values) in dependent.items():
-        pairs = dict(zip(dimensions[dimension].tolist(), values.tolist(), strict=True))
-        unfolded = unfolded.assign_coords({name: (dimension, [pairs[v] for v in unfolded[dimension].values.tolist()])})
-    return unfolded
+def _common(attributes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The attributes on which all agree."""
+    first, *others = attributes
+    return {
+        key: value
+        for key, value in first.items()
+        if all(key in other and _equal(other[key], value) for other in others)
+    }
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        return isinstance(one, np.ndarray) and isinstance(other, np.ndarray) and _same(one, other)
+    return type(one) is type(other) and (one == other or (one != one and other != other))
+
+
+def _free(name: str, taken: set[str]) -> str:
+    name = f"{name}_measured"
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _renamed(array: Array | None, names: Mapping[str, str]) -> Array | None:
+    return None if array is None else replace(array, dims=tuple(names.get(dim, dim) for dim in array.dims))
+
+
+def _job(record: Record) -> str:
+    return str(record.content["hash"])

@@ -17,14 +17,11 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from workbench.batch.jobs import Job, Sources
-
-if TYPE_CHECKING:
-    import xarray
 
 FORMAT = 1
 
@@ -145,56 +142,6 @@ class Store:
             return True
         lock.release()
         return False
-
-
-def open_runs(
-    paper: str | None = None,
-    *,
-    name: str | None = None,
-    preset: str | None = None,
-    store: Path | str | None = None,
-    **parameters: Any,
-) -> xarray.Dataset | xarray.DataTree:
-    """What finished jobs of a paper measured, with the swept parameters as dimensions; loaded when used.
-
-    >>> runs = workbench.open_runs("eigenvalue-filtering", rho=[0.02, 0.06])      # doctest: +SKIP
-    >>> runs.test_error.mean("seed").plot(x="rho")                               # doctest: +SKIP
-
-    Args:
-        paper: its slug; may be left out where the store holds one paper.
-        name: which of the datasets that the notebook saved with `card.save(name=...)`.
-        preset: needed where jobs of several presets are there.
-        store: folder of the run store, by default `runs/` in the repository.
-        parameters: keep only jobs with these values (or with one of these values).
-
-    Returns:
-        A Dataset where the notebook saves one dataset or `name` is given, else a DataTree with a node for each. Parameters that
-        were swept together (`--zip`) share a dimension. Combinations that were not run are missing values; the
-        coordinate `job` names each job's folder. The attributes hold the parameters that did not vary.
-
-    Raises:
-        ValueError: where nothing fits, saying what there is.
-    """
-    import xarray
-
-    from workbench.batch import papers
-    from workbench.batch.results import combine, mapped
-
-    runs = Store(papers.default_store() if store is None else store)
-    records = combine.select(runs, paper, preset, parameters)
-    datasets = mapped.load(records, runs.root / ".cache")
-    first = records[0].content
-    swept = {n for n, v in first["parameters"].items() if any(r.content["parameters"][n] != v for r in records)}
-    fixed = {n: v for n, v in first["parameters"].items() if n not in swept}
-    attrs = {"paper": first["paper"], "preset": first["preset"], "jobs": len(records), "parameters": json.dumps(fixed)}
-    datasets = {group: dataset.assign_attrs(attrs) for group, dataset in datasets.items()}
-    if name is not None:
-        if name not in datasets:
-            raise ValueError(f"name = {name!r}: {first['paper']} saved {', '.join(map(repr, datasets))}")
-        return datasets[name]
-    if len(datasets) == 1:
-        return next(iter(datasets.values()))
-    return xarray.DataTree.from_dict({f"/{group}": dataset for group, dataset in datasets.items()})
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
