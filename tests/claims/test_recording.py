@@ -113,7 +113,6 @@ def test_arrays_survive_with_their_attributes(job):
     np.testing.assert_array_equal(back.loss, [1.0, math.nan])
     assert back.attrs["unit"] == "pp"  # what netCDF can hold, other programs see too
     assert read_results((job / "results.nc").read_bytes())["runs"].attrs == attributes
-    assert json.loads(back.attrs["mixed"]) == [1, "a"]
     assert xarray.load_dataset(job / "results.nc", group="spectrum", engine="netcdf4").spectrum.shape == (2,)
     assert runs.attrs["none"] is None  # the caller's data set is left alone
 
