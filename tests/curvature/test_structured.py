@@ -283,13 +283,15 @@ def test_products_know_the_layers_where_that_holds_and_pays():
     torch.manual_seed(0)
     loss = two_classes(nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2)))
     parameters = loss.parameters()
-    assert block_product(loss, parameters) is not None
-    assert block_product(loss, {name: entry.clone().requires_grad_() for name, entry in parameters.items()}) is None
-    assert block_product(loss, dict(loss.model.named_parameters())) is not None
-    assert block_product(lambda point: loss(point), parameters) is None
+    proven = autograd_operator(loss, parameters).product
+    assert block_product(loss, parameters, proven) is not None
+    followed = {name: entry.clone().requires_grad_() for name, entry in parameters.items()}
+    assert block_product(loss, followed, proven) is None
+    assert block_product(loss, dict(loss.model.named_parameters()), proven) is not None
+    assert block_product(lambda point: loss(point), parameters, proven) is None
     wide = two_classes(nn.Linear(4, 33))
     assert wide.structure.chain
-    assert block_product(wide, wide.parameters()) is None
+    assert block_product(wide, wide.parameters(), autograd_operator(wide, wide.parameters()).product) is None
 
 
 def test_products_stay_at_the_point_where_the_operator_was_made():
@@ -315,7 +317,9 @@ def test_a_problem_lends_its_structure_to_its_loss():
     problem = Problem(two_classes(nn.Linear(4, 2)))
     assert recognised(problem.loss) is problem.empirical
     assert recognised(problem.other) is None
-    assert structured_matrix(problem.empirical, problem.empirical.parameters(), "hessian") is not None
+    parameters = problem.empirical.parameters()
+    proven = autograd_operator(problem.loss, parameters).product
+    assert structured_matrix(problem.empirical, parameters, "hessian", proven) is not None
 
 
 def test_the_error_estimate_is_the_distance_to_products():
@@ -334,5 +338,6 @@ def test_large_feature_maps_are_left_to_products():
     inputs = torch.randn(4, 1, 12, 12, dtype=torch.float64)
     loss = empirical_loss(model.double(), functional.cross_entropy, inputs, torch.arange(4) % 2)
     assert loss.structure is not None
-    assert structured_matrix(loss, loss.parameters(), "hessian") is None
+    proven = autograd_operator(loss, loss.parameters()).product
+    assert structured_matrix(loss, loss.parameters(), "hessian", proven) is None
     assert_equal(hessian(loss, loss.parameters()), generic(loss, loss.parameters()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,7 +13,8 @@ from torch import Tensor
 from workbench import draws
 from workbench.parameters import Parameters
 
-from .flat import Loss, flat_loss, flatten
+from .flat import Loss
+from .model import Door, each
 from .sharpness import Scaling, rescaled
 from .trace import Estimate
 
@@ -51,21 +53,25 @@ def flatness(
     if directions < 2:
         raise ValueError(f"directions={directions}; at least 2 are needed for a standard error")
     loss, origin = rescaled(loss, parameters, scaling)
-    flat, unflatten = flatten(origin)
+    door = Door(loss, origin)
+    door.require_deterministic()
+    flat, evaluate = door.flat, door.evaluate
     distances = torch.as_tensor(radii, dtype=flat.dtype, device=flat.device)
     if distances.ndim != 1:
         raise ValueError(f"radii must be a list or a tensor [radius], got shape {tuple(distances.shape)}")
     if not isinstance(radii, Tensor) and not all(0 <= radius < float("inf") for radius in radii):
         raise ValueError(f"radii={list(radii)}; every radius must be a finite number >= 0")
-    evaluate = flat_loss(loss, unflatten)
     normal = draws.normal(seed, (directions, flat.numel()), stream="flatness", dtype=flat.dtype).to(flat.device)
     units = normal / normal.norm(dim=1, keepdim=True)
 
     def both_signs(unit: Tensor, distance: Tensor) -> Tensor:
         return (evaluate(flat + distance * unit) + evaluate(flat - distance * unit)) / 2
 
-    along = torch.func.vmap(both_signs, in_dims=(None, 0))
-    rise = torch.func.vmap(along, in_dims=(0, None), chunk_size=chunk)(units, distances) - evaluate(flat)
+    def at_radii(unit: Tensor) -> Tensor:
+        return each(both_signs, unit, distances, in_dims=(None, 0), purpose="the average case", models=door.models)
+
+    with door.open(), torch.no_grad() if door.plain else contextlib.nullcontext():
+        rise = each(at_radii, units, chunk=chunk, purpose="the average case", models=door.models) - evaluate(flat)
     return FlatnessProfile(distances, rise.mean(0), rise.std(0) / directions**0.5)
 
 

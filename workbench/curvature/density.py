@@ -11,8 +11,9 @@ from torch import Tensor
 from workbench import draws, memory
 from workbench.parameters import Parameters
 
-from .flat import Loss, flatten
+from .flat import Loss, require_finite, require_full_precision, size_of
 from .products import HVPOperator, hvp_operator
+from .scales import power_of_two
 from .spectrum import spectrum
 
 _EXACT = 512
@@ -73,7 +74,7 @@ def spectral_density(
 
     Args:
         grid: number of points (evenly spaced over the nodes' range plus three widths), or the points themselves.
-        width: of the Gaussian smoothing; by default 1 % of the range of eigenvalues found.
+        width: of the Gaussian smoothing; by default 1 % of the range of eigenvalues found (their rounding, where they are equal).
 
     Raises:
         ValueError: fewer than 2 probes or 4 steps, a width that is not positive, or parameters that are not finite.
@@ -85,47 +86,53 @@ def spectral_density(
         raise ValueError(f"probes={probes}, steps={steps}; at least 2 probes and 4 steps are needed for errors")
     if width is not None and not 0 < width < float("inf"):
         raise ValueError(f"width={width}; the smoothing needs a positive finite width")
-    flat, _ = flatten(parameters)
-    if not torch.isfinite(flat).all():
-        raise ValueError("parameters are not finite; the run has diverged")
+    size, dtype = size_of(parameters)
+    require_full_precision(dtype)
+    require_finite(parameters)
     limit = _EXACT_STRUCTURED if getattr(loss, "structure", None) is not None else _EXACT
-    if flat.numel() <= limit:
+    if size <= limit:
         values = spectrum(loss, parameters)[None]
         weights = torch.full_like(values, 1.0 / values.numel())
         lower, anti = (values, weights), (values, weights)
     else:
+        steps = min(steps, size)
+        memory.require(
+            probes * (steps + 1) * size * dtype.itemsize,
+            f"{probes} x {steps} Lanczos vectors of {size:,} parameters",
+            "Ask for fewer probes or steps.",
+        )
         operator = hvp_operator(loss, parameters)
-        steps = min(steps, operator.size)
         diagonal, off = _tridiagonals(operator, probes, steps, seed)
         values, weights = _gauss(diagonal, off)
         lower = _gauss(diagonal[:, :-1], off[:, :-1])
         doubled = torch.cat([off[:, :-1], 2**0.5 * off[:, -1:]], dim=1)
         anti = _gauss(diagonal, doubled)
-    spread = (values.max() - values.min()).clamp(min=torch.finfo(values.dtype).tiny ** 0.5)
-    scale = values.new_tensor(width) if width is not None else spread / 100
+    # All eigenvalues may be equal: then the width resolves their rounding on the grid.
+    resolved = torch.finfo(values.dtype).eps ** 0.5 * values.abs().max()
+    least = torch.finfo(values.dtype).tiny ** 0.5 if float(resolved) == 0 else 0.0
+    spread = torch.maximum((values.max() - values.min()) / 100, resolved).clamp(min=least)
+    scale = values.new_tensor(width) if width is not None else spread
     if isinstance(grid, int):
         ends = values.min() - 3 * scale, values.max() + 3 * scale
         grid = ends[0] + (ends[1] - ends[0]) * torch.linspace(0, 1, grid, dtype=values.dtype, device=values.device)
     each = _smooth(grid, values, weights, scale)
     gap = (_smooth(grid, *anti, scale) - _smooth(grid, *lower, scale)).mean(0).abs() / 2
     error = each.std(0) / each.shape[0] ** 0.5 if each.shape[0] > 1 else torch.zeros_like(each[0])
-    return SpectralDensity(grid, each.mean(0), error, gap, values, weights, scale, flat.numel() <= limit)
+    return SpectralDensity(grid, each.mean(0), error, gap, values, weights, scale, size <= limit)
 
 
 def _tridiagonals(operator: HVPOperator, probes: int, steps: int, seed: int) -> tuple[Tensor, Tensor]:
     """Lanczos coefficients [probe, step] and [probe, step - 1], with full reorthogonalisation."""
-    memory.require(
-        probes * (steps + 1) * operator.size * operator.dtype.itemsize,
-        f"{probes} x {steps} Lanczos vectors of {operator.size:,} parameters",
-        "Ask for fewer probes or steps.",
-    )
     start = draws.normal(seed, (probes, operator.size), stream="density", dtype=operator.dtype).to(operator.device)
     vectors = start / start.norm(dim=1, keepdim=True)
     basis = start.new_empty(probes, steps, operator.size)
-    diagonal, off = [], []
+    diagonal, off, unit = [], [], None
     for step in range(steps):
         basis[:, step] = vectors
         images = operator(vectors)
+        # The first images bring the operator near 1, so that no square leaves the range of the dtype.
+        unit = power_of_two(images) if unit is None else unit
+        images = images / unit
         diagonal.append((vectors * images).sum(1))
         if step == steps - 1:
             break
@@ -144,7 +151,8 @@ def _tridiagonals(operator: HVPOperator, probes: int, steps: int, seed: int) -> 
     diagonals = torch.stack(diagonal, 1)
     if not torch.isfinite(diagonals).all():
         raise ValueError("a Hessian-vector product is not finite; the loss has no second derivative here")
-    return diagonals, torch.stack(off, 1)
+    assert unit is not None
+    return diagonals * unit, torch.stack(off, 1) * unit
 
 
 def _orthogonal(vector: Tensor, basis: Tensor) -> Tensor:

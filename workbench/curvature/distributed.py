@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -12,8 +13,10 @@ from torch import distributed as processes
 
 from workbench.parameters import Parameters
 
-from .flat import flatten
-from .products import HVPOperator, hvp_operator
+from . import batches as trees
+from .flat import flat_loss, flatten
+from .model import Door, Linearised, transformed
+from .products import HVPOperator
 
 
 class MinibatchLoss:
@@ -28,12 +31,14 @@ class MinibatchLoss:
     Args:
         batch_loss: `batch_loss(parameters, *batch) -> scalar`, the mean (or with reduction="sum", the sum) over a batch.
         batches: anything that can be iterated over again and again, such as a `DataLoader` or a list; each batch is a
-            tensor or a tuple of tensors with a leading sample dimension. Shuffling does no harm; augmentation does, since
-            products would then belong to different losses.
+            tensor, a tuple (the loss's arguments) or a dict (its one argument) of tensors with a leading sample dimension.
+            Shuffling does no harm unless samples are left out; augmentation does, since products would then belong to
+            different losses: both are refused.
         reduction: "mean" weighs batches by their number of samples, over all processes; "sum" adds them.
 
     Raises:
-        ValueError: an iterator that can be used only once, or a loader without batches in any process.
+        ValueError: an iterator that can be used only once, a loader that drops shuffled samples or draws with replacement,
+            one without batches in any process, or one that gives other data at every pass (found at the first product).
     """
 
     def __init__(
@@ -45,8 +50,7 @@ class MinibatchLoss:
     ) -> None:
         if reduction not in ("mean", "sum"):
             raise ValueError(f"reduction={reduction!r}; choose 'mean' or 'sum'")
-        if isinstance(batches, Iterator):
-            raise ValueError("batches can be iterated over only once; pass a DataLoader or a list, not an iterator")
+        trees.refuse_chance(batches)
         self.batch_loss, self.batches, self.reduction = batch_loss, batches, reduction
 
     def __call__(self, parameters: Parameters) -> Float[Tensor, ""]:
@@ -59,29 +63,36 @@ class MinibatchLoss:
     def gradient(self, parameters: Parameters) -> Float[Tensor, " parameter"]:
         """The gradient over all batches and processes, as one vector."""
         flat, unflatten = flatten(parameters)
-        slope = torch.func.grad(lambda vector, batch: self.batch_loss(unflatten(vector), *batch))
-        return self._total(flat, lambda batch: slope(flat, batch))
+        if transformed() or flat.requires_grad:
+            slope = torch.func.grad(lambda vector, batch: self.batch_loss(unflatten(vector), *batch))
+            return self._total(flat, lambda batch: slope(flat, batch))
+        door = Door(self.batch_loss, parameters)
+        evaluate = flat_loss(self.batch_loss, unflatten)
+        with door.open():
+            return self._total(flat, lambda batch: door.derivative(lambda vector: evaluate(vector, *batch), flat)[0])
 
     def hvp_operator(self, parameters: Parameters) -> HVPOperator:
         """Products with the Hessian over all batches and processes; what the curvature functions call."""
         flat, _ = flatten(parameters)
+        Door(self, parameters).require_deterministic()
 
         def product(vectors: Tensor) -> Tensor:
-            return self._total(
-                flat, lambda batch: hvp_operator(lambda point: self.batch_loss(point, *batch), parameters)(vectors)
-            )
+            def of_batch(batch: tuple[Any, ...]) -> Tensor:
+                tangent = Linearised(Door(_OnBatch(self.batch_loss, batch), parameters, self.batch_loss))
+                return tangent.product(vectors) if vectors.ndim == 1 else tangent.block(vectors)
+
+            return self._total(flat, of_batch)
 
         # One pass over the data for a whole block.
-        return HVPOperator(product, self.gradient(parameters), flat.numel(), flat.dtype, flat.device, product)
+        return HVPOperator(product, lambda: self.gradient(parameters), flat.numel(), flat.dtype, flat.device, product)
 
     def _total(self, like: Tensor, of_batch: Callable[[tuple[Tensor, ...]], Tensor]) -> Tensor:
         """Weighted sum of a quantity over this process's batches, then over the processes."""
         total, weight = None, 0
         for entry in self.batches:
-            batch = tuple(
-                tensor.to(like.device) for tensor in (entry if isinstance(entry, (tuple, list)) else (entry,))
-            )
-            share = batch[0].shape[0] if self.reduction == "mean" else 1
+            entry = trees.to(trees.plain(entry), like.device)
+            batch = tuple(entry) if isinstance(entry, (tuple, list)) else (entry,)
+            share = trees.count("the batch", batch) if self.reduction == "mean" else 1
             part = share * of_batch(batch)
             total, weight = part if total is None else total + part, weight + share
         if total is None:
@@ -93,6 +104,17 @@ class MinibatchLoss:
             processes.all_reduce(count)
             weight = int(count)
         return total / weight if self.reduction == "mean" else total
+
+
+@dataclass(frozen=True, eq=False)
+class _OnBatch:
+    """The loss of one batch as a function of the parameters."""
+
+    loss: Callable[..., Tensor]
+    batch: tuple[Any, ...]
+
+    def __call__(self, parameters: Parameters) -> Tensor:
+        return self.loss(parameters, *self.batch)
 
 
 def _several() -> bool:

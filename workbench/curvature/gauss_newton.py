@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils import _pytree as tree
 
 from workbench.curvature.layers.directional import Kind
 from workbench.curvature.layers.structured import recognised, structured_matrix
 
+from . import batches
 from .empirical import EmpiricalLoss
-from .flat import Loss, Parameters, flatten, pullback
+from .flat import Loss, Parameters, flatten, pullback, size_of
 from .hessian import hessian, require_dense
+from .model import Door, agree, in_words, plain_kernels, transformed, untouched
+from .per_sample import per_sample_gradients
 
 _BLOCK_BYTES = 64 * 2**20
 
@@ -45,7 +52,8 @@ def gauss_newton(loss: Loss, parameters: Parameters) -> Float[Tensor, "parameter
     in full. Exact to rounding, positive semi-definite when the loss function is convex in the outputs.
 
     Raises:
-        ValueError: `loss` is another function, whose split into model and loss function is not known.
+        ValueError: `loss` is another function, whose split into model and loss function is not known; or its loss function
+            reads parameters of the model beside the outputs.
         workbench.memory.OutOfBudget: the dense matrix does not fit; raised before any work.
     """
     return _matrix(loss, parameters, "gauss_newton")
@@ -84,8 +92,9 @@ def empirical_fisher(loss: Loss, parameters: Parameters) -> Float[Tensor, "param
     Raises:
         ValueError: `loss` is not an empirical loss, or couples its samples so that per-sample gradients do not exist.
     """
-    if _empirical(loss).reduction is None:
-        raise ValueError("the loss couples its samples (batch statistics or class weights): no per-sample gradients")
+    empirical = _empirical(loss)
+    if empirical.reduction is None:
+        raise ValueError(f"{empirical.coupling}: no per-sample gradients")
     return _matrix(loss, parameters, "empirical_fisher")
 
 
@@ -111,35 +120,142 @@ def _empirical(loss: Loss) -> EmpiricalLoss:
 
 def _matrix(loss: Loss, parameters: Parameters, kind: Kind) -> Tensor:
     empirical = _empirical(loss)
-    flat, _ = flatten(parameters)
-    require_dense(flat.numel(), flat.dtype)
-    matrix = structured_matrix(empirical, parameters, kind)
+    require_dense(*size_of(parameters))
+    empirical.check(parameters)
+    if kind == "empirical_fisher":
+        matrix = structured_matrix(empirical, parameters, kind, lambda v: _fisher_product(empirical, parameters, v))
+        return _symmetric(_from_gradients(empirical, parameters)) if matrix is None else matrix
+    linearised = None if transformed() else _LinearisedModel(empirical, parameters)
+    matrix = structured_matrix(empirical, parameters, kind, lambda v: linearised.product(v) if linearised else v)
     if matrix is not None:
         return matrix
-    matrix = (
-        _from_gradients(empirical, parameters) if kind == "empirical_fisher" else _from_jacobian(empirical, parameters)
-    )
+    return _symmetric(_from_jacobian(empirical, parameters, linearised))
+
+
+def _symmetric(matrix: Tensor) -> Tensor:
     return (matrix + matrix.mT) * 0.5
 
 
+def _gradient_blocks(loss: EmpiricalLoss, parameters: Parameters) -> Iterator[Tensor]:
+    size, dtype = size_of(parameters)
+    step = max(1, _BLOCK_BYTES // (size * dtype.itemsize))
+    for start in range(0, loss.samples, step):
+        yield per_sample_gradients(loss.sample_loss, parameters, *loss.some(slice(start, start + step)))
+
+
+def _fisher_product(loss: EmpiricalLoss, parameters: Parameters, vector: Tensor) -> Tensor:
+    products = [rows.mT @ (rows @ vector) for rows in _gradient_blocks(loss, parameters)]
+    return loss.share(1) * torch.stack(products).sum(0)
+
+
 def _from_gradients(loss: EmpiricalLoss, parameters: Parameters) -> Tensor:
-    flat, unflatten = flatten(parameters)
-
-    def gradient(sample: Tensor, target: Tensor) -> Tensor:
-        return torch.func.grad(lambda vector: loss.sample_loss(unflatten(vector), sample, target))(flat)
-
-    total, samples = flat.new_zeros(flat.numel(), flat.numel()), len(loss.inputs)
-    step = max(1, _BLOCK_BYTES // (flat.numel() * flat.dtype.itemsize))
-    for start in range(0, samples, step):
-        rows = torch.func.vmap(gradient)(loss.inputs[start : start + step], loss.targets[start : start + step])
-        total = total + rows.mT @ rows
+    total = functools.reduce(torch.add, (rows.mT @ rows for rows in _gradient_blocks(loss, parameters)))
     return total * loss.share(1)
 
 
-def _from_jacobian(loss: EmpiricalLoss, parameters: Parameters) -> Tensor:
+class _LinearisedModel:
+    """J' L J at one point by plain autograd: J v from two reverse passes, so that it is the transpose of J' u."""
+
+    def __init__(self, loss: EmpiricalLoss, parameters: Parameters) -> None:
+        self.door, self.loss = Door(loss, parameters), loss
+        door = self.door
+        self.leaf = door.flat.detach().requires_grad_()
+        with door.open(), torch.enable_grad(), door.deriving(self.leaf), self._words():
+            outputs = batches.call(loss.model, loss.inputs)
+            entries, shape = tree.tree_flatten(outputs)
+            if not all(isinstance(entry, Tensor) for entry in entries):
+                raise ValueError(
+                    f"the model returns a {type(outputs).__name__}; the Gauss-Newton matrix needs tensors (or tuples, lists and "
+                    "dicts of them), between which the loss function can be linearised"
+                )
+            self.outputs = [entry for entry in entries if entry.requires_grad]
+            held = [entry.detach().requires_grad_(entry.requires_grad) for entry in entries]
+            self.held = [entry for entry in held if entry.requires_grad]
+            value = loss.loss_function(tree.tree_unflatten(held, shape), loss.targets)
+            self._require_outputs_alone(value)
+            self.slopes = torch.autograd.grad(value, self.held, create_graph=True, allow_unused=True)
+            self.duals = [torch.zeros_like(entry, requires_grad=True) for entry in self.outputs]
+            (self.pulled,) = torch.autograd.grad(self.outputs, self.leaf, self.duals, create_graph=True)
+
+    def product(self, vector: Tensor, batched: bool = False) -> Tensor:
+        """The matrix times a vector, or times every row of a block."""
+
+        def pull(values: Any, sources: Any, cotangents: Any) -> list[Tensor]:
+            used = [
+                (value, cotangent) for value, cotangent in zip(values, cotangents, strict=True) if value.requires_grad
+            ]
+            if not used:
+                rows = [len(vector)] if batched else []
+                return [entry.new_zeros(*rows, *entry.shape) for entry in sources]
+            found = torch.autograd.grad(
+                *([entry[0] for entry in used], sources, [entry[1] for entry in used]),
+                retain_graph=True,
+                allow_unused=True,
+                materialize_grads=True,
+                is_grads_batched=batched,
+            )
+            return list(found)
+
+        with self.door.open(), self.door.deriving(self.leaf), self._words():
+            moved = pull([self.pulled], self.duals, [vector])
+            slopes = [
+                torch.zeros_like(entry) if slope is None else slope
+                for slope, entry in zip(self.slopes, self.held, strict=True)
+            ]
+            changed = pull(slopes, self.held, moved)
+            (result,) = pull(self.outputs, [self.leaf], changed)
+        return result + self.loss.weight_decay * vector
+
+    def _require_outputs_alone(self, value: Tensor) -> None:
+        if not value.requires_grad:
+            return
+        (beside,) = torch.autograd.grad(value, self.leaf, retain_graph=True, allow_unused=True)
+        if beside is not None:
+            pieces = self.door.unflatten(beside)
+            read = [name for name, piece in pieces.items() if bool(piece.any())] if isinstance(pieces, dict) else []
+            raise ValueError(
+                f"the loss function depends on the model's parameters beside its outputs ({', '.join(read[:6])}), through a "
+                "penalty or an attribute that the forward pass leaves; Gauss-Newton and Fisher matrices are defined for "
+                "losses of the outputs alone. A penalty |parameters|^2 belongs in weight_decay."
+            )
+
+    def _words(self) -> contextlib.AbstractContextManager:
+        return in_words("the Gauss-Newton matrix", [self.loss.model], lambda: self.loss(self.loss.parameters()))
+
+
+def _from_jacobian(loss: EmpiricalLoss, parameters: Parameters, plain: _LinearisedModel | None) -> Tensor:
     """Rows J' L J e, by a forward and a backward pass each: for any model, coupled samples included."""
     flat, unflatten = flatten(parameters)
+    unit = torch.eye(flat.numel(), dtype=flat.dtype, device=flat.device)
+    if plain is not None and loss.proofs.get("jacobian") is False:
+        return _plain_rows(plain, unit)
+    try:
+        with untouched(loss.model), plain_kernels():
+            rows = _transformed_rows(loss, flat, unflatten, unit)
+    except (RuntimeError, NotImplementedError, TypeError, AttributeError):
+        if plain is None:
+            raise
+        loss.proofs["jacobian"] = False
+        return _plain_rows(plain, unit)
+    if plain is not None and "jacobian" not in loss.proofs:
+        probe = torch.randn(len(unit), generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(unit)
+        loss.proofs["jacobian"] = agree(rows @ probe, plain.product(probe))
+        if not loss.proofs["jacobian"]:
+            return _plain_rows(plain, unit)
+    return rows
 
+
+def _plain_rows(plain: _LinearisedModel, unit: Tensor) -> Tensor:
+    try:
+        rows = torch.cat([plain.product(block, batched=True) for block in unit.split(64)])
+        if agree(rows[0], plain.product(unit[0])):
+            return rows
+    except (RuntimeError, NotImplementedError, ValueError):
+        pass
+    return torch.stack([plain.product(vector) for vector in unit])
+
+
+def _transformed_rows(loss: EmpiricalLoss, flat: Tensor, unflatten: Callable, unit: Tensor) -> Tensor:
     def outputs_of(vector: Tensor) -> Tensor:
         return loss.outputs(unflatten(vector))
 
@@ -150,7 +266,6 @@ def _from_jacobian(loss: EmpiricalLoss, parameters: Parameters) -> Tensor:
         moved = torch.func.jvp(outputs_of, (flat,), (direction,))[1]
         return pull(curve(moved)[0])[0]
 
-    unit = torch.eye(flat.numel(), dtype=flat.dtype, device=flat.device)
     step = max(1, min(flat.numel(), _BLOCK_BYTES // (16 * outputs.numel() * flat.dtype.itemsize)))
     rows = torch.cat([torch.func.vmap(row)(unit[i : i + step]) for i in range(0, flat.numel(), step)])
     return rows + loss.weight_decay * unit

@@ -1,5 +1,6 @@
 """The exact Hessian of any loss of parameters."""
 
+import warnings
 from typing import Literal, overload
 
 import torch
@@ -11,7 +12,7 @@ from workbench.curvature.layers.structured import recognised, structured_matrix
 from workbench.curvature.layers.traffic import Traffic
 
 from .empirical import known
-from .flat import Loss, Parameters, flatten
+from .flat import Loss, Parameters, size_of
 from .products import HVPOperator, autograd_operator, hvp_operator
 
 # Intermediate results of one block of products. Larger blocks leave the caches and gain nothing (measured: 1 to 64
@@ -36,18 +37,51 @@ def hessian(loss: Loss, parameters: Parameters, *, return_error: bool = False):
 
     Raises:
         workbench.memory.OutOfBudget: the matrix does not fit; raised before any work, with its size.
-        ValueError: two evaluations of the loss differ, so that it is no function of the parameters.
+        ValueError: two evaluations of the loss differ, so that it is no function of the parameters; or its second
+            derivatives are missing or wrong (rows asymmetric by more than a thousandth).
     """
-    flat, _ = flatten(parameters)
-    require_dense(flat.numel(), flat.dtype)
+    size, dtype = size_of(parameters)
+    require_dense(size, dtype)
     empirical = recognised(loss)
     if empirical is not None:
-        matrix = structured_matrix(empirical, parameters, "hessian")
+
+        def product(vector: Tensor) -> Tensor:
+            return autograd_operator(loss, parameters).product(vector)
+
+        matrix = structured_matrix(empirical, parameters, "hessian", product)
         if matrix is not None:
             return (matrix, _difference(matrix, loss, parameters)) if return_error else matrix
-    require_deterministic(loss, parameters)
     rows = hessian_rows(hvp_operator(loss, parameters))
-    return (symmetrised(rows), _asymmetry(rows)) if return_error else symmetrised(rows)
+    error = _asymmetry(rows)
+    if not return_error:
+        require_symmetric(error, rows.dtype)
+    return (symmetrised(rows), error) if return_error else symmetrised(rows)
+
+
+_CRUDE = 1e-3
+"""Asymmetry, relative to the largest entry, beyond which rows are not those of a Hessian."""
+
+
+def require_symmetric(asymmetry: Tensor, dtype: torch.dtype) -> None:
+    """Refuse rows whose asymmetry is no rounding error, and warn of a doubtful one (single precision in a double loss).
+
+    Raises:
+        ValueError: second derivatives are wrong, or the loss has none here.
+    """
+    if known(asymmetry > 64 * torch.finfo(dtype).eps ** 0.5) is not True:
+        return
+    gap = float(asymmetry)
+    if gap > _CRUDE:
+        raise ValueError(
+            f"the rows of the Hessian are not symmetric (by {gap:.2g} of the largest entry): some operation's second "
+            "derivative is wrong, or the loss has none here. Look for hand-written autograd.Functions; "
+            "hessian(..., return_error=True) returns the matrix all the same."
+        )
+    warnings.warn(
+        f"the rows of the Hessian are asymmetric by {gap:.2g} of the largest entry, more than rounding in "
+        f"{str(dtype).removeprefix('torch.')}: single precision inside the model?",
+        stacklevel=3,
+    )
 
 
 def asymmetry(loss: Loss, parameters: Parameters) -> Float[Tensor, ""]:
@@ -56,8 +90,7 @@ def asymmetry(loss: Loss, parameters: Parameters) -> Float[Tensor, ""]:
     It is zero in exact arithmetic, so it estimates the rounding error of `hessian`; a value far above the dtype's
     epsilon means a loss that is not twice differentiable there, or wrong derivatives in a hand-written operation.
     """
-    flat, _ = flatten(parameters)
-    require_dense(flat.numel(), flat.dtype)
+    require_dense(*size_of(parameters))
     return _asymmetry(hessian_rows(autograd_operator(loss, parameters)))
 
 
@@ -86,20 +119,6 @@ def require_dense(size: int, dtype: torch.dtype, copies: int = 2) -> None:
         "Use top_eigenpairs for the largest eigenvalues, spectral_density for the whole spectrum, "
         "or raise WORKBENCH_MEMORY (GiB).",
     )
-
-
-def require_deterministic(loss: Loss, parameters: Parameters) -> None:
-    """Refuse a loss whose value changes from one evaluation to the next; batched runs cannot be compared here."""
-    with torch.no_grad():
-        first, second = loss(parameters), loss(parameters)
-    if not isinstance(first, Tensor):
-        return
-    gap, scale = (first - second).abs().amax(), first.abs().maximum(second.abs()).amax()
-    if known(gap > 1e3 * torch.finfo(first.dtype).eps * scale):
-        raise ValueError(
-            f"the loss is not deterministic: two evaluations at the same parameters differ by {float(gap):.3g}. "
-            "Remove the randomness first (model.eval() for dropout, noise as fixed data)."
-        )
 
 
 def hessian_rows(operator: HVPOperator) -> Float[Tensor, "parameter parameter"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from workbench.parameters import Parameters, tree_map
 
 from .flat import Loss, flatten
+from .model import Door, each, modules_of, plain_kernels, untouched
 
 
 def interpolate(
@@ -40,7 +42,8 @@ def interpolate(
     def at(t: Tensor) -> Tensor | dict[str, Tensor]:
         return evaluate(tree_map(lambda a, b: (1 - t) * a + t * b, p, q))
 
-    return torch.func.vmap(at, chunk_size=chunk)(positions)
+    with untouched(*modules_of(evaluate)), plain_kernels():
+        return each(at, positions, chunk=chunk, purpose="the interpolation", models=modules_of(evaluate))
 
 
 @dataclass(frozen=True)
@@ -110,5 +113,8 @@ def loss_plane(
     def at(place: Tensor) -> Tensor:
         return loss(unflatten(origin + place[1] * along + place[0] * across))
 
-    values = torch.func.vmap(at, chunk_size=chunk)(places).reshape(points, points)
+    door = Door(loss, first)
+    door.require_deterministic()
+    with door.open(), torch.no_grad() if door.plain else contextlib.nullcontext():
+        values = each(at, places, chunk=chunk, purpose="the loss plane", models=door.models).reshape(points, points)
     return LossPlane(x, y, values, corners, corners.mean(0))

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from workbench import draws, memory
 
-from .flat import Loss, Parameters
-from .hessian import hessian_rows, symmetrised
+from .flat import Loss, Parameters, require_full_precision, size_of
+from .hessian import hessian_rows, require_symmetric, symmetrised
 from .products import HVPOperator, hvp_operator
+from .scales import norm
 from .subspace import Subspace
 
 Which = Literal["largest", "smallest", "magnitude"]
@@ -103,9 +104,13 @@ def top_eigenpairs(
         raise ValueError(f"which={which!r}; choose 'largest', 'smallest' or 'magnitude'")
     if not 0 < rtol < 1:
         raise ValueError(f"rtol={rtol}; choose a relative tolerance between 0 and 1, e.g. 1e-6")
+    size, dtype = size_of(parameters)
+    require_full_precision(dtype)
+    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= size:
+        raise ValueError(f"k={k!r}; choose an int between 1 and the number of parameters, {size}")
+    vectors = min(size, 2 * k + 8) if size > max(_DENSE, 4 * k) else 2 * size
+    memory.require(vectors * size * dtype.itemsize, f"Lanczos vectors for k={k} of {size:,} parameters", "Lower k.")
     operator = hvp_operator(loss, parameters)
-    if not 1 <= k <= operator.size:
-        raise ValueError(f"k={k}; choose between 1 and the number of parameters, {operator.size}")
     if not torch.isfinite(operator.gradient).all():
         raise ValueError("the gradient at these parameters is not finite; the run has diverged or the loss has a pole")
     if operator.size <= max(_DENSE, 4 * k):
@@ -117,12 +122,15 @@ def _dense(operator: HVPOperator, k: int, which: Which) -> EigenPairs:
     rows = hessian_rows(operator)
     if not torch.isfinite(rows).all():
         raise ValueError("the Hessian at these parameters is not finite; move off the loss's singular point")
+    require_symmetric(
+        (rows - rows.mT).abs().amax() / rows.abs().amax().clamp(min=torch.finfo(rows.dtype).tiny), rows.dtype
+    )
     values, columns = torch.linalg.eigh(symmetrised(rows))
     order = torch.from_numpy(_wanted(values.cpu().double().numpy(), which)[:k].copy()).to(values.device)
     values, vectors = values[order], columns.mT[order]
     eps = torch.finfo(rows.dtype).eps
-    rounding = (rows - rows.mT).norm() + eps * rows.shape[0] * values.abs().amax()
-    residuals = torch.sqrt((vectors @ rows.mT - values[:, None] * vectors).norm(dim=1) ** 2 + rounding**2)
+    rounding = norm(rows - rows.mT) + eps * rows.shape[0] * values.abs().amax()
+    residuals = torch.hypot(norm(vectors @ rows.mT - values[:, None] * vectors, dim=1), rounding)
     return EigenPairs(values, vectors, residuals, _intervals(values, residuals), 0.0, operator.size)
 
 
@@ -159,7 +167,6 @@ class _Search:
         self.k, self.which, self.rtol, self.max_products, self.seed = k, which, rtol, max_products, seed
         self.starts = 0
         row = operator.size * operator.dtype.itemsize
-        memory.require((2 * k + 8) * row, f"Lanczos vectors for k={k} of {operator.size:,} parameters", "Lower k.")
         rows = min(operator.size, max(3 * k + 20, 80), int(memory.budget() // row) - 4)
         self.space = Subspace(operator, rows)
 
@@ -284,8 +291,9 @@ class _Search:
     def _pairs(self, values: np.ndarray, rotation: np.ndarray, residuals: np.ndarray, miss: float) -> EigenPairs:
         space = self.space
         like = {"dtype": space.dtype, "device": space.device}
-        honest = torch.as_tensor(np.sqrt(residuals**2 + space.rounding**2), **like)
-        tensor = torch.as_tensor(values.copy(), **like)
+        scale = 1.0 if space.scale is None else space.scale
+        honest = torch.as_tensor(np.sqrt(residuals**2 + space.rounding**2), **like) * scale
+        tensor = torch.as_tensor(values.copy(), **like) * scale
         vectors = space.combine(rotation)
         return EigenPairs(tensor, vectors, honest, _intervals(tensor, honest), miss, space.products)
 

@@ -9,9 +9,11 @@ from torch.nn import functional
 
 from workbench.curvature.layers.structured import recognised
 
-from .flat import Loss, Parameters, flatten, pullback
+from . import batches
+from .flat import Loss, Parameters
 from .gauss_newton import fisher
 from .hessian import hessian
+from .model import Door, substituted
 from .spectrum import symmetric_eigenvalues
 
 
@@ -94,23 +96,28 @@ def outlier_structure(loss: Loss, parameters: Parameters, count: int | None = No
 
 def _group_means(loss, parameters: Parameters) -> tuple[Tensor, Tensor]:
     """Weights [class, target] and weighted mean gradients [class, target, parameter] of the groups."""
-    flat, unflatten = flatten(parameters)
-    probe = loss.outputs(parameters, loss.inputs[:1])
+    door = Door(loss, parameters)
+    flat, unflatten = door.flat, door.unflatten
+    leaf = flat.detach().requires_grad_()
+    probe = loss.outputs(parameters, batches.take(loss.inputs, slice(0, 1)))
     if probe.ndim != 2:
         raise ValueError(f"outlier_structure needs outputs [sample, class], got {tuple(probe.shape)} for one sample")
     classes = probe.shape[1]
     weights, means = flat.new_zeros(classes, classes), flat.new_zeros(classes, classes, flat.numel())
     identity = torch.eye(classes, dtype=flat.dtype, device=flat.device)
     for index in range(classes):
-        inputs = loss.inputs[loss.targets == index]
-        if len(inputs) == 0:
+        chosen = loss.targets == index
+        if not chosen.any():
             continue
-        outputs, pull = pullback(lambda vector, inputs=inputs: loss.outputs(unflatten(vector), inputs), flat)
-        probabilities = outputs.softmax(-1)
+        inputs = batches.take(loss.inputs, chosen)
+        with door.open(), torch.enable_grad(), substituted(loss.model, unflatten(leaf)):
+            outputs = batches.call(loss.model, inputs)
+        probabilities = outputs.detach().softmax(-1)
         weight = probabilities * loss.share(1)
         weights[index] = weight.sum(0)
         slopes = (probabilities[None] - identity[:, None]) * weight.mT[:, :, None]
-        sums = torch.func.vmap(lambda slope, pull=pull: pull(slope)[0])(slopes)
+        with door.open(), door.deriving(leaf):
+            sums = torch.stack([torch.autograd.grad(outputs, leaf, slope, retain_graph=True)[0] for slope in slopes])
         means[index] = sums / weights[index].clamp_min(_tiny(flat))[:, None]
     return weights, means
 

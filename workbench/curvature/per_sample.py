@@ -1,14 +1,16 @@
 """Gradients of single samples, and what their spread says.
 
 Every function takes either `(sample_loss, parameters, *data)`, where `sample_loss(parameters, *sample) -> scalar` and each
-tensor in `data` has a leading sample dimension, or `(loss, parameters)` with an `empirical_loss`, which knows its data and
-whose layers make the norms cheaper. Weight decay belongs to no sample and is left out.
+tensor (or tuple or dict of tensors) in `data` has a leading sample dimension, or one loader of such data; or
+`(loss, parameters)` with an `empirical_loss`, which knows its data and whose layers make the norms cheaper. Weight decay
+belongs to no sample and is left out.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -19,7 +21,11 @@ from workbench.curvature.layers.sample_taps import chunk_gradients, chunk_square
 from workbench.curvature.layers.structured import recognised
 from workbench.parameters import Parameters, leaves
 
-from .flat import flat_loss, flatten
+from . import batches
+from .empirical import known
+from .flat import flat_loss, size_of
+from .model import Door, agree, in_words, transformed
+from .scales import power_of_two
 from .spectrum import symmetric_eigenvalues
 
 SampleLoss = Callable[..., Tensor]
@@ -45,7 +51,7 @@ class GradientNoise(NamedTuple):
 
 
 def per_sample_gradients(
-    loss: SampleLoss, parameters: Parameters, *data: Tensor, chunk: int | None = None
+    loss: SampleLoss, parameters: Parameters, *data: Any, chunk: int | None = None
 ) -> Float[Tensor, "sample parameter"]:
     """The gradient of every sample's loss, as rows of one matrix; columns follow `parameters.ravel`.
 
@@ -56,13 +62,7 @@ def per_sample_gradients(
         ValueError: no data, different numbers of samples, or a loss that is not one number per sample.
         workbench.memory.OutOfBudget: the matrix does not fit; use `per_sample_gradient_norms` or fewer samples.
     """
-    source = _Source(loss, parameters, data, chunk)
-    copies = 2 if source.transformed else 1
-    memory.require(
-        copies * source.samples * source.flat.numel() * source.flat.element_size(),
-        f"The gradients of {source.samples:,} samples in {source.flat.numel():,} parameters",
-        "Use per_sample_gradient_norms, fewer samples, or raise WORKBENCH_MEMORY (GiB).",
-    )
+    source = _Source(loss, parameters, data, chunk, whole=True)
     if source.transformed:
         return torch.cat([source.gradients(start) for start in source.starts])
     buffer = source.flat.new_empty(source.samples, source.flat.numel())
@@ -72,17 +72,18 @@ def per_sample_gradients(
 
 
 def per_sample_gradient_norms(
-    loss: SampleLoss, parameters: Parameters, *data: Tensor, chunk: int | None = None
+    loss: SampleLoss, parameters: Parameters, *data: Any, chunk: int | None = None
 ) -> Float[Tensor, " sample"]:
     """Euclidean norm of every sample's gradient; nothing larger than `chunk` gradients is formed, for networks of affine
     layers not even those ("ghost norms"). Runs under `torch.func.vmap`.
     """
     source = _Source(loss, parameters, data, chunk)
-    return torch.cat([source.square_norms(start) for start in source.starts]).sqrt()
+    found = [source.square_norms(start) for start in source.starts]
+    return torch.cat([squares.sqrt() * scale for squares, scale in found])
 
 
 def gradient_covariance(
-    loss: SampleLoss, parameters: Parameters, *data: Tensor, chunk: int | None = None
+    loss: SampleLoss, parameters: Parameters, *data: Any, chunk: int | None = None
 ) -> Float[Tensor, "parameter parameter"]:
     """Covariance matrix of the sample gradients (divisor n), exact.
 
@@ -90,49 +91,56 @@ def gradient_covariance(
         workbench.memory.OutOfBudget: it does not fit; use `gradient_covariance_spectrum`, which takes the smaller of
             n and P.
     """
-    flat, _ = flatten(parameters)
+    size, dtype = size_of(parameters)
     memory.require(
-        flat.numel() ** 2 * flat.element_size(),
-        f"A dense {flat.numel():,} x {flat.numel():,} gradient covariance",
+        size**2 * dtype.itemsize,
+        f"A dense {size:,} x {size:,} gradient covariance",
         "Use gradient_covariance_spectrum.",
     )
     centred = _centred(per_sample_gradients(loss, parameters, *data, chunk=chunk))
+    _require_square_range(centred)
     return centred.mT @ centred / centred.shape[0]
 
 
 def gradient_covariance_spectrum(
-    loss: SampleLoss, parameters: Parameters, *data: Tensor, chunk: int | None = None
+    loss: SampleLoss, parameters: Parameters, *data: Any, chunk: int | None = None
 ) -> Float[Tensor, " eigenvalue"]:
     """The min(n, P) largest eigenvalues of the gradient covariance, ascending; the others are zero.
 
     Computed from the smaller of the [n, n] Gram matrix and the [P, P] covariance, whose non-zero spectra agree.
     """
     centred = _centred(per_sample_gradients(loss, parameters, *data, chunk=chunk))
+    _require_square_range(centred)
     samples, size = centred.shape
     gram = centred @ centred.mT if samples <= size else centred.mT @ centred
     return symmetric_eigenvalues(gram / samples).clamp(min=0)
 
 
 def gradient_signal_to_noise(
-    loss: SampleLoss, parameters: Parameters, *data: Tensor, chunk: int | None = None
+    loss: SampleLoss, parameters: Parameters, *data: Any, chunk: int | None = None
 ) -> GradientNoise:
     """Squared norm of the mean sample gradient against the trace of the covariance; nothing [n, P] is stored."""
     source = _Source(loss, parameters, data, chunk)
-    samples = source.samples
+    samples, scale = source.samples, None
     total, squares = torch.zeros_like(source.flat), torch.zeros_like(source.flat[0])
     for start in source.starts:
         gradients = source.gradients(start)
+        scale = power_of_two(gradients) if scale is None else scale
+        gradients = gradients / scale
         total = total + gradients.sum(0)
         squares = squares + gradients.square().sum()
+    assert scale is not None
     mean_square = (total / samples).square().sum()
     variance = (squares / samples - mean_square).clamp(min=0)
-    return GradientNoise(mean_square, variance, mean_square / variance)
+    return GradientNoise(mean_square * scale**2, variance * scale**2, mean_square / variance)
 
 
 class _Source:
-    """Where the gradients of one call come from: a vmapped sample loss, and for norms a network's taps if it has them."""
+    """Where the gradients of one call come from: a network's taps where it has them, a vmapped sample loss, or a loop."""
 
-    def __init__(self, loss: SampleLoss, parameters: Parameters, data: tuple[Tensor, ...], chunk: int | None) -> None:
+    def __init__(
+        self, loss: SampleLoss, parameters: Parameters, data: tuple[Any, ...], chunk: int | None, whole: bool = False
+    ) -> None:
         if chunk is not None and chunk < 1:
             raise ValueError(f"chunk={chunk}; choose how many samples to treat at once, at least 1")
         network = recognised(loss)
@@ -140,63 +148,153 @@ class _Source:
         self.network = network if structured else None
         self.sample_loss, self.data = sample_problem(loss, data)
         self.chunk = chunk or (_CHUNK_BY_LAYERS if structured else _CHUNK)
-        self.samples = self.data[0].shape[0]
+        self.samples = batches.count("data", self.data)
         self.starts = range(0, self.samples, self.chunk)
-        self.flat, self.unflatten = flatten(parameters)
         # Under a torch.func transform nothing may be written into a plain buffer.
-        self.transformed = any(torch._C._functorch.is_functorch_wrapped_tensor(t) for t in (self.flat, *self.data))
+        wrapped = (*leaves(parameters), *batches.tensors(self.data))
+        size, dtype = size_of(parameters)
+        self.transformed = any(torch._C._functorch.is_functorch_wrapped_tensor(tensor) for tensor in wrapped)
+        if whole:
+            memory.require(
+                (2 if self.transformed else 1) * self.samples * size * dtype.itemsize,
+                f"The gradients of {self.samples:,} samples in {size:,} parameters",
+                "Use per_sample_gradient_norms, fewer samples, or raise WORKBENCH_MEMORY (GiB).",
+            )
+        self.door = Door(self.sample_loss, parameters)
+        self.flat, self.unflatten = self.door.flat, self.door.unflatten
         if network is not None:
             network.check(parameters)
         point = self.unflatten(self.flat)
         self._entries = point if isinstance(point, dict) else {}
+        self.door.require_deterministic(self._evaluate(0))
 
     def gradients(self, start: int, buffer: Tensor | None = None) -> Tensor:
-        if self.network is not None and not self.transformed and not self.flat.requires_grad:
-            inputs, targets = self._batch(start)
-            buffer = self.flat.new_empty(len(inputs), self.flat.numel()) if buffer is None else buffer
+        with self.door.open():
+            if self._by_layers and not self.transformed and not self.flat.requires_grad:
+                found = self._layer_gradients(start, buffer)
+                if found is not None:
+                    return found
+            rows = self._rows(start)
+        if buffer is None:
+            return rows
+        buffer.copy_(rows)
+        return buffer
+
+    def square_norms(self, start: int) -> tuple[Tensor, Tensor]:
+        """Squared norms of the gradients divided by a scale, and the scale."""
+        if self._by_layers:
+            with self.door.open():
+                found = self._layer_norms(start)
+                if found is not None:
+                    return found
+        rows = self.gradients(start)
+        scale = power_of_two(rows)
+        return (rows / scale).square().sum(1), scale
+
+    @property
+    def _by_layers(self) -> bool:
+        return self.network is not None and self.network.proofs.get("per_sample") is not False
+
+    def _layer_gradients(self, start: int, buffer: Tensor | None) -> Tensor | None:
+        assert self.network is not None
+        inputs, targets = self._batch(start)
+        if buffer is None:
+            buffer = self.flat.new_empty(batches.count("inputs", inputs), self.flat.numel())
+        try:
             chunk_gradients(self.network, self._entries, inputs, targets, buffer)
-            return buffer
+        except (RuntimeError, NotImplementedError):
+            self.network.proofs["per_sample"] = False
+            return None
+        if "per_sample" not in self.network.proofs:
+            self.network.proofs["per_sample"] = agree(buffer[:2], self._loop(start, 2))
+        return buffer if self._by_layers else None
+
+    def _layer_norms(self, start: int) -> tuple[Tensor, Tensor] | None:
+        assert self.network is not None
+        try:
+            squares, scale = chunk_square_norms(self.network, self._entries, *self._batch(start))
+        except (RuntimeError, NotImplementedError):
+            if transformed():
+                raise
+            self.network.proofs["norms"] = self.network.proofs["per_sample"] = False
+            return None
+        if "norms" not in self.network.proofs and not self.transformed and self.door.plain:
+            rows = self._loop(start, 2) / scale
+            self.network.proofs["norms"] = agree(squares[:2], rows.square().sum(1))
+        return (squares, scale) if self.network.proofs.get("norms", True) else None
+
+    def _rows(self, start: int) -> Tensor:
+        if not self.door.plain or self.transformed or self.door.facts.get("per_sample") is not False:
+            rows = self._vmapped(start)
+            if not self.door.plain or self.transformed or self.door.facts.get("per_sample"):
+                return rows
+            if rows is not None and agree(rows[:1], self._loop(start, 1)):
+                self.door.facts["per_sample"] = True
+                return rows
+            self.door.facts["per_sample"] = False
+        return self._loop(start, self.chunk)
+
+    def _vmapped(self, start: int) -> Tensor | None:
         point = self.unflatten(self.flat)
 
-        def one_gradient(*sample: Tensor) -> Parameters:
+        def one_gradient(*sample: Any) -> Parameters:
             evaluate = flat_loss(lambda here: self.sample_loss(here, *sample), lambda here: here)
             return torch.func.grad(evaluate)(point)  # pyrefly: ignore[bad-argument-type]
 
-        pieces = [
-            piece.reshape(piece.shape[0], -1) for piece in leaves(torch.func.vmap(one_gradient)(*self._batch(start)))
-        ]
-        if buffer is None:
-            return torch.cat(pieces, dim=1)
-        for part, piece in zip(buffer.split([piece.shape[1] for piece in pieces], dim=1), pieces, strict=True):
-            part.copy_(piece)
-        return buffer
+        with in_words("per-sample gradients", self.door.models) if transformed() else contextlib.nullcontext():
+            try:
+                with self.door.open():
+                    found = leaves(torch.func.vmap(one_gradient)(*self._batch(start)))
+            except torch.OutOfMemoryError:
+                raise
+            except Exception:
+                if not self.door.plain or self.transformed:
+                    raise
+                return None
+        return torch.cat([piece.reshape(piece.shape[0], -1) for piece in found], dim=1)
 
-    def square_norms(self, start: int) -> Tensor:
-        if self.network is None:
-            return self.gradients(start).square().sum(1)
-        return chunk_square_norms(self.network, self._entries, *self._batch(start))
+    def _loop(self, start: int, number: int) -> Tensor:
+        stop = min(self.samples, start + min(number, self.chunk))
+        with in_words("per-sample gradients", self.door.models):
+            return torch.stack([self.door.derivative(self._evaluate(i), self.flat)[0] for i in range(start, stop)])
 
-    def _batch(self, start: int) -> list[Tensor]:
-        return [tensor[start : start + self.chunk] for tensor in self.data]
+    def _evaluate(self, index: int) -> Callable[[Tensor], Tensor]:
+        sample = batches.take(self.data, index)
+        return flat_loss(lambda point: self.sample_loss(point, *sample), self.unflatten)
+
+    def _batch(self, start: int) -> tuple[Any, ...]:
+        return batches.take(self.data, slice(start, start + self.chunk))
 
 
-def sample_problem(loss: SampleLoss, data: tuple[Tensor, ...]) -> tuple[SampleLoss, tuple[Tensor, ...]]:
+def sample_problem(loss: SampleLoss, data: tuple[Any, ...]) -> tuple[SampleLoss, tuple[Any, ...]]:
     """The sample loss and its data, taken from an empirical loss where no data are given; checked."""
     network = recognised(loss)
     if network is not None:
         if network.reduction is None:
-            raise ValueError(
-                "this loss couples its samples (or weighs them), so a sample has no gradient of its own; pass a "
-                "sample_loss(parameters, *sample) and the data instead"
-            )
-        loss, data = network.sample_loss, data or (network.inputs, network.targets)
+            raise ValueError(f"{network.coupling}; pass a sample_loss(parameters, *sample) and the data instead")
+        loss = network.sample_loss
+        data = data or (network.inputs, network.targets)
+    if len(data) == 1 and batches.is_loader(data[0]):
+        gathered = batches.gather(data[0])
+        data = tuple(gathered) if isinstance(gathered, (tuple, list)) else (gathered,)
     if not data:
         raise ValueError("no data: pass the tensors of samples after the parameters, e.g. *problem.data")
-    sizes = [tensor.shape[0] if tensor.ndim else 0 for tensor in data]
-    if len(set(sizes)) > 1 or sizes[0] == 0:
+    data = tuple(batches.plain(entry) for entry in data)
+    sizes = [len(leaf) for leaf in batches.tensors(data)]
+    if len(set(sizes)) > 1 or not sizes or sizes[0] == 0:
         raise ValueError(f"every data tensor needs the same leading number of samples >= 1, got {sizes}")
     return loss, data
 
 
 def _centred(gradients: Tensor) -> Tensor:
     return gradients - gradients.mean(0)
+
+
+def _require_square_range(entries: Tensor) -> None:
+    largest = entries.abs().amax()
+    small = (largest > 0) & (largest < torch.finfo(entries.dtype).tiny ** 0.5)
+    if known(small | (largest > torch.finfo(entries.dtype).max ** 0.5)):
+        raise ValueError(
+            f"the gradients are of size {float(largest):.2g}, whose squares {str(entries.dtype).removeprefix('torch.')} cannot "
+            "hold; use float64 or rescale the loss"
+        )

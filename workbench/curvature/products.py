@@ -10,7 +10,8 @@ from torch import Tensor
 from workbench.curvature.layers.structured import block_product
 from workbench.parameters import Parameters
 
-from .flat import Loss, flat_loss, flatten, pullback
+from .flat import Loss, flatten
+from .model import Door, Linearised, transformed
 
 
 @dataclass(frozen=True)
@@ -18,18 +19,23 @@ class HVPOperator:
     """The Hessian of a loss at one point, as a map on vectors.
 
     `operator(v)` multiplies a vector [P] or every row of a block [k, P]. The forward pass and the gradient are computed
-    once, when the operator is made; a product is one more backward pass (reverse over reverse: the Hessian is
-    symmetric, so pulling back through the gradient equals pushing forward).
+    once; a product is one more backward pass (reverse over reverse: the Hessian is symmetric, so pulling back through the
+    gradient equals pushing forward).
 
     `block_product` multiplies a block where there is a better way than one row like the other.
     """
 
     product: Callable[[Tensor], Tensor]
-    gradient: Float[Tensor, " parameter"]
+    gradient_of: Callable[[], Tensor]
     size: int
     dtype: torch.dtype
     device: torch.device
     block_product: Callable[[Tensor], Tensor] | None = None
+
+    @property
+    def gradient(self) -> Float[Tensor, " parameter"]:
+        """The loss's gradient at this point."""
+        return self.gradient_of()
 
     def __call__(self, vectors: Tensor) -> Tensor:
         if vectors.ndim not in (1, 2) or vectors.shape[-1] != self.size:
@@ -39,7 +45,7 @@ class HVPOperator:
         if vectors.ndim == 1:
             return self.product(vectors)
         # What works in place does not pass through transforms of the vectors.
-        if self.block_product is None or torch._C._functorch.is_functorch_wrapped_tensor(vectors):
+        if self.block_product is None or transformed():
             return torch.func.vmap(self.product)(vectors)
         return self.block_product(vectors)
 
@@ -54,18 +60,25 @@ def hvp_operator(loss: Loss, parameters: Parameters) -> HVPOperator:
     A loss with an `hvp_operator` of its own (`MinibatchLoss`) makes it itself; for the `empirical_loss` of a multi-layer
     perceptron blocks of vectors take a way of their own, up to twice as fast. Usable inside `torch.func.vmap`, as long as
     the operator does not leave it.
+
+    Raises:
+        ValueError: a loss that is random or drifts, that the parameters do not reach, or whose second derivative torch does
+            not have or computes wrongly; the layer and what to do are named.
     """
     own = getattr(loss, "hvp_operator", None)
     if own is not None:
         return own(parameters)
-    return replace(autograd_operator(loss, parameters), block_product=block_product(loss, parameters))
+    operator = autograd_operator(loss, parameters)
+    faster = block_product(loss, parameters, operator.product)
+    return operator if faster is None else replace(operator, block_product=faster)
 
 
 def autograd_operator(loss: Loss, parameters: Parameters) -> HVPOperator:
     """The same by automatic differentiation alone."""
-    flat, unflatten = flatten(parameters)
-    gradient, pull = pullback(torch.func.grad(flat_loss(loss, unflatten)), flat)
-    return HVPOperator(lambda vector: pull(vector)[0], gradient, flat.numel(), flat.dtype, flat.device)
+    door = Door(loss, parameters)
+    door.require_deterministic()
+    tangent, flat = Linearised(door), door.flat
+    return HVPOperator(tangent.product, lambda: tangent.gradient, flat.numel(), flat.dtype, flat.device, tangent.block)
 
 
 def hessian_vector_product(loss: Loss, parameters: Parameters, vector: Parameters) -> Parameters:

@@ -22,18 +22,21 @@ No measure is invariant to a reparametrisation that is not of these forms (arXiv
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench import draws
+from workbench import draws, memory
 from workbench.parameters import Parameters, tree_map
 
-from .flat import Loss, flatten
-from .hessian import hessian_rows, symmetrised
+from .flat import Loss, flatten, require_full_precision, size_of
+from .hessian import hessian_rows, require_symmetric, symmetrised
+from .model import transformed
 from .products import HVPOperator, hvp_operator
+from .scales import norm, power_of_two
 from .spectrum import symmetric_eigenvalues
 
 Scaling = Literal["absolute", "relative", "elementwise"]
@@ -59,16 +62,29 @@ def rescaled(loss: Loss, parameters: Parameters, scaling: Scaling) -> tuple[Loss
     if scaling == "absolute":
         ruler = torch.ones_like(flat)
     elif scaling == "relative":
-        ruler = flat.square().sum().sqrt() * torch.ones_like(flat)
+        ruler = norm(flat) * torch.ones_like(flat)
     elif scaling == "elementwise":
         ruler = flat.abs()
     else:
         raise ValueError(f"scaling={scaling!r}; choose 'absolute', 'relative' or 'elementwise'")
     shift, rule = unflatten(flat), unflatten(ruler)
-    return (
-        lambda displacement: loss(tree_map(lambda w, s, d: w + s * d, shift, rule, displacement)),
-        tree_map(torch.zeros_like, shift),
-    )
+    return Rescaled(loss, shift, rule), tree_map(torch.zeros_like, shift)
+
+
+@dataclass(frozen=True, eq=False)
+class Rescaled:
+    """`loss(shift + rule * displacement)`, a function of the displacement."""
+
+    loss: Loss
+    shift: Parameters
+    rule: Parameters
+
+    def __call__(self, displacement: Parameters) -> Tensor:
+        return self.loss(self.position(displacement))
+
+    def position(self, displacement: Parameters) -> Parameters:
+        """The parameters there."""
+        return tree_map(lambda w, s, d: w + s * d, self.shift, self.rule, displacement)
 
 
 def sharpness(
@@ -90,11 +106,21 @@ def sharpness_with_residual(
     """`sharpness` with the residual norm of its Ritz vector (at rounding level where the spectrum was exact)."""
     if scaling != "absolute":
         loss, parameters = rescaled(loss, parameters, scaling)
+    size, dtype = size_of(parameters)
+    require_full_precision(dtype)
+    memory.require(
+        (min(_ITERATIONS, size) + 4) * size * dtype.itemsize,
+        f"{_ITERATIONS} Lanczos vectors of {size:,} parameters",
+        "Raise WORKBENCH_MEMORY (GiB).",
+    )
     operator = hvp_operator(loss, parameters)
     if operator.size <= 3 * _ITERATIONS:
         rows = hessian_rows(operator)
+        asymmetry = rows - rows.mT
+        if not transformed() and torch.isfinite(rows).all():
+            require_symmetric(asymmetry.abs().amax() / rows.abs().amax().clamp(min=torch.finfo(dtype).tiny), dtype)
         values = symmetric_eigenvalues(symmetrised(rows))
-        return Sharpness(values[-1], (rows - rows.mT).norm())
+        return Sharpness(values[-1], norm(asymmetry))
     start = draws.normal(seed, (operator.size,), stream="sharpness", dtype=operator.dtype).to(operator.device)
     return _largest_ritz(operator, start, _ITERATIONS)
 
@@ -102,9 +128,12 @@ def sharpness_with_residual(
 def _largest_ritz(operator: HVPOperator, start: Tensor, steps: int) -> Sharpness:
     """Lanczos with full reorthogonalisation and without any decision that depends on values."""
     vector = start / start.norm()
-    basis, diagonal, off = [vector], [], []
+    basis, diagonal, off, unit = [vector], [], [], None
     for _ in range(steps):
         image = operator(vector)
+        # The first image brings the operator near 1, so that no square leaves the range of the dtype.
+        unit = power_of_two(image) if unit is None else unit
+        image = image / unit
         diagonal.append(vector @ image)
         stacked = torch.stack(basis)
         for _repeat in range(2):
@@ -127,4 +156,5 @@ def _largest_ritz(operator: HVPOperator, start: Tensor, steps: int) -> Sharpness
     last = vectors[-1, -1] * torch.where(finite, beside[-1], 0.0)
     rounding = 4 * torch.finfo(values.dtype).eps * values.abs().amax()
     residual = torch.sqrt(last.square() + rounding.square())
-    return Sharpness(torch.where(finite, values[-1], torch.nan), torch.where(finite, residual, torch.nan))
+    assert unit is not None
+    return Sharpness(torch.where(finite, values[-1] * unit, torch.nan), torch.where(finite, residual * unit, torch.nan))

@@ -8,9 +8,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from workbench import memory
+from workbench.parameters import leaves
 
 from .empirical import known
-from .flat import Loss, Parameters, flatten
+from .flat import Loss, Parameters, flatten, require_full_precision, size_of
 from .hessian import hessian, require_dense
 
 
@@ -23,10 +24,14 @@ def spectrum(loss: Loss, parameters: Parameters) -> Float[Tensor, " eigenvalue"]
     Raises:
         workbench.memory.OutOfBudget: the dense Hessian does not fit; raised before any work, with its size.
     """
-    flat, _ = flatten(parameters)
-    require_dense(flat.numel(), flat.dtype, copies=3)
-    values = symmetric_eigenvalues(hessian(loss, parameters))
-    return torch.where(torch.isfinite(flat).all(), values, torch.nan)
+    size, dtype = size_of(parameters)
+    require_full_precision(dtype)
+    require_dense(size, dtype, copies=3)
+    finite = torch.stack([torch.isfinite(entry).all() for entry in leaves(parameters)]).all()
+    if known(finite) is False:
+        first = leaves(parameters)[0]
+        return torch.full((size,), torch.nan, dtype=dtype, device=first.device)
+    return torch.where(finite, symmetric_eigenvalues(hessian(loss, parameters)), torch.nan)
 
 
 class _Eigenvalues(torch.autograd.Function):

@@ -8,6 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .products import HVPOperator
+from .scales import power_of_two
+
+_CRUDE = 1e-3
+"""Asymmetry relative to the operator's norm that cannot be rounding, not even of single precision inside a double loss."""
 
 
 class Subspace:
@@ -26,6 +30,8 @@ class Subspace:
         self.products = 0
         self.directions: list[Tensor] = []
         self.last_coupling = 0.0
+        self.scale: Tensor | None = None
+        """Power of two by which the operator is divided, so that no square leaves the range; found at the first product."""
         self._basis = torch.empty(capacity, self.size, dtype=self.dtype, device=self.device)
         self._projected = np.zeros((0, 0))
         self._couplings: list[np.ndarray] = []
@@ -85,7 +91,10 @@ class Subspace:
         vector, known = self.directions.pop(index), self._couplings.pop(index)
         old = self.count
         self._basis[old] = vector
-        remainder, coefficients = self._project_out(self.operator(vector), old + 1)
+        image = self.operator(vector)
+        if self.scale is None:
+            self.scale = power_of_two(image)
+        remainder, coefficients = self._project_out(image / self.scale, old + 1)
         remainder, correction = self._project_out(remainder, old + 1)
         coefficients = coefficients + correction
         self.products += 1
@@ -113,10 +122,11 @@ class Subspace:
     def _check_symmetry(self, surprise: np.ndarray) -> None:
         self._surprise += float(surprise @ surprise)
         self._surprises += len(surprise)
-        if len(surprise) and np.abs(surprise).max() > torch.finfo(self.dtype).eps ** 0.5 * self._scale:
+        gap = np.abs(surprise).max() / self._scale if len(surprise) and self._scale else 0.0
+        if gap > _CRUDE:
             raise ValueError(
-                "Hessian-vector products at one point are not those of one symmetric matrix: the loss gives different "
-                "values for the same parameters (dropout or BatchNorm in training mode? use model.eval())"
+                f"Hessian-vector products at one point are not those of one symmetric matrix (asymmetric by {gap:.2g}): some "
+                "operation's second derivative is wrong, or computed in lower precision than the parameters'"
             )
 
     def _push(self, unit: Tensor, coupling: np.ndarray) -> None:

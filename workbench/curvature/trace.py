@@ -10,9 +10,10 @@ from torch import Tensor
 from workbench import draws, memory
 from workbench.parameters import Parameters
 
-from .flat import Loss
+from .flat import Loss, require_finite, require_full_precision, size_of
 from .hessian import hessian_rows
 from .products import HVPOperator, hvp_operator
+from .scales import norm, power_of_two
 
 
 class Estimate(NamedTuple):
@@ -35,8 +36,8 @@ def trace(loss: Loss, parameters: Parameters, *, products: int = 64, seed: int |
 
     Source: Epperly, Tropp and Webber 2024, arXiv 2301.07825, section 2.1.
     """
-    operator = hvp_operator(loss, parameters)
-    if _few(operator, products):
+    operator = _operator(loss, parameters, products)
+    if products >= operator.size:
         return _exact(hessian_rows(operator).diagonal().sum())
     sketch = _Sketch(operator, products // 2, seed)
     # Leaving out vector i costs no product: everything happens in the basis of the images.
@@ -48,7 +49,7 @@ def trace(loss: Loss, parameters: Parameters, *, products: int = 64, seed: int |
         - 2 * (kept * sketch.triangle).sum(0)
         + (kept * (sketch.core @ kept)).sum(0)
     )
-    return _paired_mean(inside + outside)
+    return _paired_mean(inside + outside, sketch.scale)
 
 
 def frobenius_norm(loss: Loss, parameters: Parameters, *, products: int = 64, seed: int | Tensor = 0) -> Estimate:
@@ -61,16 +62,17 @@ def frobenius_norm(loss: Loss, parameters: Parameters, *, products: int = 64, se
 
     Source: Meyer, Musco, Musco and Woodruff 2021, arXiv 2010.09649, applied to the squared Hessian.
     """
-    operator = hvp_operator(loss, parameters)
-    if _few(operator, products):
-        return _exact(hessian_rows(operator).square().sum().sqrt())
+    operator = _operator(loss, parameters, products)
+    if products >= operator.size:
+        return _exact(norm(hessian_rows(operator)))
     sketch = _Sketch(operator, products // 3, seed)
     number = products - 2 * (products // 3)
     fresh = draws.signs(seed, (number, operator.size), stream="outside", dtype=operator.dtype).to(operator.device)
-    rest = operator(fresh - (fresh @ sketch.range.mT) @ sketch.range).square().sum(1)
+    rest = (operator(fresh - (fresh @ sketch.range.mT) @ sketch.range) / sketch.scale).square().sum(1)
     square = sketch.range_images.square().sum() + rest.mean()
     root = square.clamp(min=0).sqrt()
-    return Estimate(root, rest.std() / number**0.5 / (2 * torch.where(root > 0, root, 1.0)))
+    error = rest.std() / number**0.5 / (2 * torch.where(root > 0, root, 1.0))
+    return Estimate(root * sketch.scale, error * sketch.scale)
 
 
 def diagonal(loss: Loss, parameters: Parameters, *, products: int = 64, seed: int | Tensor = 0) -> Estimate:
@@ -78,53 +80,58 @@ def diagonal(loss: Loss, parameters: Parameters, *, products: int = 64, seed: in
 
     Exact with `products >= P`. Runs under `torch.func.vmap`.
     """
-    operator = hvp_operator(loss, parameters)
-    if _few(operator, products):
+    operator = _operator(loss, parameters, products)
+    if products >= operator.size:
         return _exact(hessian_rows(operator).diagonal())
     sketch = _Sketch(operator, products // 2, seed)
     gone = _unreached(sketch.triangle)
     outside = sketch.images - _without(gone, sketch.triangle).mT @ sketch.range
     lost = (gone.mT @ sketch.range) * (gone.mT @ sketch.range_images)
-    return _paired_mean((sketch.range * sketch.range_images).sum(0) - lost + sketch.tests * outside)
+    return _paired_mean((sketch.range * sketch.range_images).sum(0) - lost + sketch.tests * outside, sketch.scale)
 
 
-def _few(operator: HVPOperator, products: int) -> bool:
+def _operator(loss: Loss, parameters: Parameters, products: int) -> HVPOperator:
     if products < 6:
         raise ValueError(f"products={products}; at least 6 are needed for an estimate with an error")
-    if products >= operator.size:
-        return True
+    size, dtype = size_of(parameters)
+    require_full_precision(dtype)
+    vectors = 4 * (products // 2) if products < size else 2 * size
     memory.require(
-        4 * (products // 2) * operator.size * operator.dtype.itemsize,
-        f"A sketch of {products} products of {operator.size:,} parameters",
+        vectors * size * dtype.itemsize,
+        f"A sketch of {products} products of {size:,} parameters",
         "Ask for fewer products.",
     )
-    return False
+    require_finite(parameters)
+    return hvp_operator(loss, parameters)
 
 
 def _exact(value: Tensor) -> Estimate:
-    return Estimate(value, torch.zeros_like(value))
+    # Of runs in a sweep some may have diverged: their error is not known to be 0.
+    return Estimate(value, torch.where(torch.isfinite(value), 0.0, torch.nan).to(value))
 
 
-def _paired_mean(estimates: Tensor) -> Estimate:
+def _paired_mean(estimates: Tensor, scale: Tensor) -> Estimate:
     # Every vector is measured against a basis made of the others, so the estimates depend on pairs of vectors. For a
     # statistic of pairs the variance is twice that of independent terms (a degenerate U-statistic), never more here.
-    return Estimate(estimates.mean(0), estimates.std(0) * (2 / estimates.shape[0]) ** 0.5)
+    return Estimate(estimates.mean(0) * scale, estimates.std(0) * (2 / estimates.shape[0]) ** 0.5 * scale)
 
 
 class _Sketch:
     """m sign vectors t_i, their images y_i = H t_i, an orthonormal basis q_j of the images' span, and H q_j.
 
     `triangle` holds the images' coefficients in the basis, `core` is the Hessian in the basis, and `coefficients` are
-    those of the test vectors.
+    those of the test vectors. The Hessian is divided by `scale`, a power of two that keeps squares in range.
     """
 
     def __init__(self, operator: HVPOperator, number: int, seed: int | Tensor) -> None:
         tests = draws.signs(seed, (number, operator.size), stream="sketch", dtype=operator.dtype)
         self.tests = tests.to(operator.device)
-        self.images = operator(self.tests)
+        images = operator(self.tests)
+        self.scale = power_of_two(images)
+        self.images = images / self.scale
         basis, self.triangle = torch.linalg.qr(self.images.mT)
         self.range = basis.mT
-        self.range_images = operator(self.range)
+        self.range_images = operator(self.range) / self.scale
         self.core = self.range @ self.range_images.mT
         self.coefficients = self.range @ self.tests.mT
 

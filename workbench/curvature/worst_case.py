@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils import _pytree as tree
 
 from workbench import draws
+from workbench.checks import require_count
 from workbench.parameters import Parameters, on_device
 
-from .flat import Loss, flat_loss, flatten
+from . import batches
+from .flat import Loss, flatten, require_full_precision, size_of
 from .hessian import hessian_rows, require_dense, symmetrised
+from .model import Door, each
 from .per_sample import SampleLoss, sample_problem
 from .products import hvp_operator
+from .scales import norm
 from .sharpness import Scaling, rescaled
 
 
@@ -40,19 +46,25 @@ def worst_case(
     if restarts < 1:
         raise ValueError(f"restarts={restarts}; at least 1 ascent is needed")
     loss, origin = rescaled(loss, parameters, scaling)
-    flat, unflatten = flatten(origin)
-    evaluate, rho = flat_loss(loss, unflatten), on_device(rho, flat.device)
-    starts = _directions(seed, restarts, flat)
+    door = Door(loss, origin)
+    door.require_deterministic()
+    rho = on_device(rho, door.flat.device)
+    starts = _directions(seed, restarts, door.flat)
     inner = torch.cat([torch.zeros_like(starts[:1]), starts[1:]])
-    base = evaluate(flat)
-    climb = torch.func.vmap(lambda start, escape: _ascend(evaluate, rho * start, escape, rho, steps, step_fraction))
-    return torch.clamp(climb(inner, starts).amax(0) - base, min=0.0)
+
+    def climb(start: Tensor, escape: Tensor) -> Tensor:
+        return _ascend(door, rho * start, escape, rho, steps, step_fraction)
+
+    with door.open(), torch.no_grad() if door.plain else contextlib.nullcontext():
+        base = door.evaluate(door.flat)
+        tops = each(climb, inner, starts, purpose="the worst case", models=door.models)
+        return torch.clamp(tops.amax(0) - base, min=0.0)
 
 
 def m_sharpness(
     sample_loss: SampleLoss,
     parameters: Parameters,
-    *data: Tensor,
+    *data: Any,
     m: int,
     rho: float | Tensor,
     scaling: Scaling = "absolute",
@@ -74,28 +86,35 @@ def m_sharpness(
         chunk: groups treated at once (all by default).
     """
     sample_loss, data = sample_problem(sample_loss, data)
-    samples = data[0].shape[0]
+    samples = batches.count("data", data)
+    require_count("m", m)
     if m < 1 or samples % m:
         raise ValueError(f"m={m} must be at least 1 and divide the number of samples, n={samples}; drop some samples")
     _check_ascent(rho, steps, step_fraction)
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk={chunk}; choose how many groups to treat at once, at least 1")
-    groups = [tensor.reshape(samples // m, m, *tensor.shape[1:]) for tensor in data]
-    origin_flat, _ = flatten(parameters)
+    groups = tree.tree_map(lambda leaf: leaf.reshape(samples // m, m, *leaf.shape[1:]), data)
+    origin_flat, unflatten = flatten(parameters)
     rho = on_device(rho, origin_flat.device)
     escape = _directions(seed, 1, origin_flat)[0]
+    whole = Door(sample_loss, parameters)
+    first = batches.take(data, 0)
+    whole.require_deterministic(lambda vector: sample_loss(unflatten(vector), *first))
 
-    def of_group(*group: Tensor) -> Tensor:
+    def of_group(*group: Any) -> Tensor:
         def group_loss(point: Parameters) -> Tensor:
-            return torch.func.vmap(lambda *sample: sample_loss(point, *sample))(*group).mean()
+            losses = each(
+                lambda *sample: sample_loss(point, *sample), *group, purpose="m-sharpness", models=whole.models
+            )
+            return losses.mean()
 
         loss, origin = rescaled(group_loss, parameters, scaling)
-        flat, unflatten = flatten(origin)
-        evaluate = flat_loss(loss, unflatten)
-        top = _ascend(evaluate, flat, escape, rho, steps, step_fraction)
-        return torch.clamp(top - evaluate(flat), min=0.0)
+        door = Door(loss, origin)
+        top = _ascend(door, door.flat, escape, rho, steps, step_fraction)
+        return torch.clamp(top - door.evaluate(door.flat), min=0.0)
 
-    return torch.func.vmap(of_group, chunk_size=chunk)(*groups).mean()
+    with whole.open(), torch.no_grad() if whole.plain else contextlib.nullcontext():
+        return each(of_group, *groups, chunk=chunk, purpose="m-sharpness", models=whole.models).mean()
 
 
 def quadratic_worst_case(
@@ -113,12 +132,15 @@ def quadratic_worst_case(
     _check_ascent(rho, 1, 1.0)
     if scaling != "absolute":
         loss, parameters = rescaled(loss, parameters, scaling)
+    size, dtype = size_of(parameters)
+    require_full_precision(dtype)
+    require_dense(size, torch.float64, copies=4)
     operator = hvp_operator(loss, parameters)
-    require_dense(operator.size, operator.dtype, copies=4)
-    matrix = symmetrised(hessian_rows(operator))
+    # In double precision, whose range holds the squares of single precision's smallest and largest numbers.
+    matrix = symmetrised(hessian_rows(operator)).double()
     finite = torch.isfinite(matrix).all() & torch.isfinite(operator.gradient).all()
     values, vectors = torch.linalg.eigh(torch.where(finite, matrix, 0.0))
-    squares = (torch.where(finite, operator.gradient, 0.0) @ vectors).square()
+    squares = (torch.where(finite, operator.gradient, 0.0).double() @ vectors).square()
     radius = torch.as_tensor(rho, dtype=values.dtype, device=values.device)
 
     def parts(mu: Tensor, power: int) -> Tensor:
@@ -132,29 +154,21 @@ def quadratic_worst_case(
         too_long = parts(middle, 2) > radius.square()
         low, high = torch.where(too_long, middle, low), torch.where(too_long, high, middle)
     value = (parts(high, 1) + high * radius.square()) / 2
-    return torch.where(finite, torch.where(radius > 0, value, 0.0), torch.nan)
+    return torch.where(finite, torch.where(radius > 0, value, 0.0), torch.nan).to(dtype)
 
 
-def _ascend(
-    evaluate: Callable[[Tensor], Tensor],
-    start: Tensor,
-    escape: Tensor,
-    rho: float | Tensor,
-    steps: int,
-    step_fraction: float,
-) -> Tensor:
+def _ascend(door: Door, start: Tensor, escape: Tensor, rho: float | Tensor, steps: int, step_fraction: float) -> Tensor:
     """The largest loss met on the way."""
-    climb = torch.func.grad_and_value(evaluate)
     point, best = start, None
     for _ in range(steps):
-        gradient, value = climb(point)
+        gradient, value = door.gradient_and_value(point)
         best = value if best is None else torch.maximum(best, value)
-        length = gradient.norm()
+        length = norm(gradient)
         unit = torch.where(length > 0, gradient / torch.where(length > 0, length, 1.0), escape)
         point = point + step_fraction * rho * unit
         distance = point.norm()
         point = point * torch.where(distance > rho, rho / torch.where(distance > 0, distance, 1.0), 1.0)
-    value = evaluate(point)
+    value = door.evaluate(point)
     return value if best is None else torch.maximum(best, value)
 
 

@@ -29,8 +29,8 @@ def chain_matrix(loss: EmpiricalLoss, parameters: dict[str, Tensor], kind: Kind)
     """The curvature matrix [parameter, parameter] without weight decay, for a structure that is a chain."""
     chain = _Chain(loss, parameters, kind)
     step = samples_at_once(loss, next(iter(parameters.values())))
-    for start in range(0, len(loss.inputs), step):
-        chain.add(loss.inputs[start : start + step], loss.targets[start : start + step])
+    for start in range(0, loss.samples, step):
+        chain.add(*loss.some(slice(start, start + step)))
     return chain.sums.matrix()
 
 
@@ -40,7 +40,7 @@ def samples_at_once(loss: EmpiricalLoss, parameter: Tensor) -> int:
     widest = max(max(layer.width, layer.columns) for layer in layers)
     sample = widest**2 * parameter.dtype.itemsize * runs_at_once(parameter)
     # Below 16 samples the matrix products would be too thin to be fast.
-    return min(len(loss.inputs), max(16, _TEMPORARY_BYTES // sample))
+    return min(loss.samples, max(16, _TEMPORARY_BYTES // sample))
 
 
 class _Chain:
@@ -137,7 +137,8 @@ def chain_point(
     run_with(
         layers,
         evaluate,
-        lambda index, values: (outputs.append(values), values)[1],
+        # A copy: an activation in place may follow.
+        lambda index, values: (outputs.append(values.clone()), values)[1],
         lambda index, values: (seen.append(values), values)[1],
     )
 
@@ -146,7 +147,7 @@ def chain_point(
         run_with(
             layers,
             evaluate,
-            lambda index, _: held[index] if index < last else outputs[index],
+            lambda index, _: (held[index] if index < last else outputs[index]).clone(),
             lambda index, values: (inside.append(values), values)[1],
         )
         return sum((entry.sum() for entry in inside[1:]), start=torch.zeros_like(seen[0][0]).sum())
@@ -162,8 +163,8 @@ def chain_point(
     changes = tap_products(loss, layers, parameters, inputs, targets, kind, last, unit)
     return ChainPoint(
         [layer.extended(value)[:, 0] for layer, value in zip(layers, seen, strict=True)],
-        [slope.reshape(len(inputs), -1) for slope in slopes],
-        [bend.reshape(len(inputs), -1) for bend in bends],
+        [slope.reshape(len(slope), -1) for slope in slopes],
+        [bend.reshape(len(bend), -1) for bend in bends],
         changes.gradients[0].flatten(1),
         changes.gradient_changes[0].flatten(2).movedim(0, 2),
     )

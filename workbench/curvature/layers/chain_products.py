@@ -56,8 +56,8 @@ class ChainProduct:
         outputs = self.layers[-1].width
         step = max(16, _POINT_BYTES // (outputs**2 * entry.dtype.itemsize))
         self.parts = [
-            self._point(loss, parameters, loss.inputs[start : start + step], loss.targets[start : start + step])
-            for start in range(0, len(loss.inputs), step)
+            self._point(loss, parameters, *loss.some(slice(start, start + step)))
+            for start in range(0, loss.samples, step)
         ]
 
     def _point(self, loss, parameters, inputs: Tensor, targets: Tensor) -> _Samples:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
+from workbench.curvature import batches
 from workbench.curvature.flat import pullback
 
 from .sums import Sums
@@ -40,8 +41,8 @@ def tap_products(
     loss: EmpiricalLoss,
     layers: tuple[Layer, ...],
     parameters: dict[str, Tensor],
-    inputs: Tensor,
-    targets: Tensor,
+    inputs: Any,
+    targets: Any,
     kind: Kind,
     first: int,
     directions: Tensor,
@@ -89,7 +90,7 @@ def tap_products(
     outputs, pull = pullback(outputs_of, zeros)
 
     def output_loss(outputs: Tensor) -> Tensor:
-        return loss.loss_function(outputs, targets) * loss.share(len(inputs))
+        return loss.loss_function(outputs, targets) * loss.share(batches.count("inputs", inputs))
 
     _, curve = pullback(torch.func.grad(output_loss), outputs)
 
@@ -105,8 +106,8 @@ def directional_matrix(loss: EmpiricalLoss, parameters: dict[str, Tensor], kind:
     layers = loss.layers
     sums = Sums(layers, parameters)
     samples, block = _sizes(loss, next(iter(parameters.values())))
-    for start in range(0, len(loss.inputs), samples):
-        inputs, targets = loss.inputs[start : start + samples], loss.targets[start : start + samples]
+    for start in range(0, loss.samples, samples):
+        inputs, targets = loss.some(slice(start, start + samples))
         for first, layer in enumerate(layers):
             _add_column(sums, loss, parameters, inputs, targets, kind, first, max(1, block[first] // layer.width))
     return sums.matrix()
@@ -120,7 +121,7 @@ def _add_column(sums, loss, parameters, inputs, targets, kind: Kind, first: int,
     run_with(
         layers[first : first + 1],
         lambda: loss.data_loss(parameters, inputs, targets),
-        lambda index, values: (held.append(values), values)[1],
+        lambda index, values: (held.append(values.clone()), values)[1],
     )
     units = layer.unit_taps(held[0][:1])
     width = layer.width
@@ -169,5 +170,5 @@ def _sizes(loss: EmpiricalLoss, parameter: Tensor) -> tuple[int, list[int]]:
         for first in range(len(layers))
     ]
     least = max(per * layer.width for per, layer in zip(per_direction, layers, strict=True))
-    samples = max(1, min(len(loss.inputs), 256, _BLOCK_BYTES // least))
+    samples = max(1, min(loss.samples, 256, _BLOCK_BYTES // least))
     return samples, [max(1, _BLOCK_BYTES // (per * samples)) for per in per_direction]

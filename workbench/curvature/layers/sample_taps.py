@@ -8,12 +8,14 @@ arXiv 1510.01799 for one position, arXiv 2009.03106 for convolutions).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from workbench.curvature.empirical import EmpiricalLoss
+from workbench.curvature.scales import power_of_two
 
 from .taps import Layer, tapped_loss, zero_taps
 
@@ -22,7 +24,7 @@ _BLOCK_BYTES = 2**21
 
 
 def chunk_gradients(
-    loss: EmpiricalLoss, parameters: dict[str, Tensor], inputs: Tensor, targets: Tensor, into: Tensor
+    loss: EmpiricalLoss, parameters: dict[str, Tensor], inputs: Any, targets: Any, into: Tensor
 ) -> None:
     """Write the gradients of the samples' losses, without weight decay, into [sample, parameter]."""
     parts = dict(zip(parameters, into.split([entry.numel() for entry in parameters.values()], 1), strict=True))
@@ -38,26 +40,30 @@ def chunk_gradients(
 
 
 def chunk_square_norms(
-    loss: EmpiricalLoss, parameters: dict[str, Tensor], inputs: Tensor, targets: Tensor
-) -> Float[Tensor, " sample"]:
-    """Squared norms of the gradients of the samples' losses, without weight decay.
+    loss: EmpiricalLoss, parameters: dict[str, Tensor], inputs: Any, targets: Any
+) -> tuple[Float[Tensor, " sample"], Float[Tensor, ""]]:
+    """Squared norms of the gradients of the samples' losses, without weight decay, divided by the square of a scale; and it.
 
     A layer's gradient is formed only where that is the cheaper way.
     """
-    blocks: dict[Layer, list[Tensor]] = {}
+    totals: dict[Layer, list[Tensor]] = {}
+    scale = None
     for layer, _, slopes, columns in _blocks(loss, parameters, inputs, targets):
+        scale = power_of_two(slopes) if scale is None else scale
+        slopes = slopes / scale
         positions, width, inside = layer.positions, layer.width, layer.weight_columns
         squares = slopes.sum(1).square().sum(1) if layer.bias else slopes.new_zeros(len(slopes))
         if layer.weight and positions * (width + inside) <= width * inside:
             squares = squares + (torch.bmm(slopes, slopes.mT) * torch.bmm(columns, columns.mT)).sum((1, 2))
         elif layer.weight:
             squares = squares + torch.bmm(slopes.mT, columns).square().sum((1, 2))
-        blocks.setdefault(layer, []).append(squares)
-    return torch.stack([torch.cat(squares) for squares in blocks.values()]).sum(0)
+        totals.setdefault(layer, []).append(squares)
+    assert scale is not None
+    return torch.stack([torch.cat(squares) for squares in totals.values()]).sum(0), scale
 
 
 def _blocks(
-    loss: EmpiricalLoss, parameters: dict[str, Tensor], inputs: Tensor, targets: Tensor
+    loss: EmpiricalLoss, parameters: dict[str, Tensor], inputs: Any, targets: Any
 ) -> Iterator[tuple[Layer, slice, Tensor, Tensor]]:
     """Every layer, some samples at a time: which, their output derivatives [sample, position, width] and inputs
     [sample, position, column].
@@ -69,6 +75,6 @@ def _blocks(
     for layer, slope, values in zip(layers, slopes, seen, strict=True):
         entries = layer.positions * (layer.weight_columns + layer.width) + layer.width * layer.weight_columns
         step = max(1, _BLOCK_BYTES // (entries * slope.dtype.itemsize))
-        for start in range(0, len(inputs), step):
+        for start in range(0, len(slope), step):
             rows = slice(start, start + step)
             yield layer, rows, layer.rows(slope[rows]) / loss.share(1), layer.unfold(values[rows])

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from workbench.curvature.empirical import EmpiricalLoss
 from workbench.curvature.flat import Loss, Parameters
+from workbench.curvature.model import agree, plain_kernels, transformed, untouched
 
 from .chain import chain_matrix
 from .chain_products import ChainProduct
@@ -27,49 +28,78 @@ def recognised(loss: Loss) -> EmpiricalLoss | None:
     return behind if isinstance(behind, EmpiricalLoss) and getattr(loss, "__name__", "") == "loss" else None
 
 
-def structured_matrix(loss: EmpiricalLoss, parameters: Parameters, kind: Kind) -> Tensor | None:
+def structured_matrix(
+    loss: EmpiricalLoss, parameters: Parameters, kind: Kind, products: Callable[[Tensor], Tensor]
+) -> Tensor | None:
     """The Hessian, Gauss-Newton matrix or empirical Fisher matrix assembled from taps, exactly symmetric.
 
+    Once for every loss and kind one product of it is compared with `products`, the same matrix times a vector by plain
+    autograd; from then on it is trusted, or never used again.
     None where the structure does not hold, or where the network has so many taps (large feature maps) that one
     Hessian-vector product per parameter is cheaper.
     """
     structure = loss.structure
-    if structure is None or not isinstance(parameters, dict):
+    if structure is None or not isinstance(parameters, dict) or loss.proofs.get(kind) is False:
         return None
     loss.check(parameters)
     if not structure.chain and kind == "hessian" and not _pays(loss, parameters):
         return None
-    # The layers' blocks need weight before bias and nothing else from the order: places are looked up by name.
-    build = chain_matrix if structure.chain else directional_matrix
-    matrix = build(loss, parameters, kind)
+    try:
+        with untouched(loss.model), plain_kernels():
+            # The layers' blocks need weight before bias and nothing else from the order: places are looked up by name.
+            matrix = (chain_matrix if structure.chain else directional_matrix)(loss, parameters, kind)
+    except (RuntimeError, NotImplementedError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        # An operation between the layers without forward derivative or batching rule.
+        loss.proofs[kind] = False
+        return None
     if loss.weight_decay and kind != "empirical_fisher":
         matrix.diagonal(dim1=-2, dim2=-1).add_(loss.weight_decay)
-    return matrix
+    if kind not in loss.proofs and not transformed():
+        vector = _probe(matrix)
+        loss.proofs[kind] = agree(matrix @ vector, products(vector))
+    return matrix if loss.proofs.get(kind, True) else None
 
 
-def block_product(loss: Loss, parameters: Parameters) -> Callable[[Tensor], Tensor] | None:
+def _probe(matrix: Tensor) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(len(matrix), generator=generator, dtype=torch.float64).to(matrix)
+
+
+def block_product(
+    loss: Loss, parameters: Parameters, proven: Callable[[Tensor], Tensor]
+) -> Callable[[Tensor], Tensor] | None:
     """The Hessian times the rows of a block [k, P] for a multi-layer perceptron; None where it does not hold or pay.
 
-    Prepared when first called. Not under transforms, nor for parameters somebody differentiates through.
+    Prepared when first called, and then compared with the product `proven` on the first row. Not under transforms, nor for
+    parameters somebody differentiates through.
     """
     empirical = recognised(loss)
-    if empirical is None or not isinstance(parameters, dict):
+    if empirical is None or not isinstance(parameters, dict) or transformed():
         return None
     structure = empirical.structure
     if structure is None or not structure.chain or structure.layers[-1].width > _WIDE_OUTPUTS:
         return None
+    if empirical.proofs.get("block") is False:
+        return None
     for entry in parameters.values():
-        followed = entry.requires_grad and not isinstance(entry, torch.nn.Parameter)
-        if followed or torch._C._functorch.is_functorch_wrapped_tensor(entry):
+        if entry.requires_grad and not isinstance(entry, torch.nn.Parameter):
             return None
     # A copy: training may go on before the first product.
     point = {name: entry.detach().clone() for name, entry in parameters.items()}
     prepared: list[ChainProduct] = []
 
     def product(block: Tensor) -> Tensor:
+        if empirical.proofs.get("block") is False or len(block) == 0:
+            return torch.stack([proven(vector) for vector in block]) if len(block) else block
         if not prepared:
             prepared.append(ChainProduct(empirical, point))
-        return prepared[0](block)
+        result = prepared[0](block)
+        if "block" not in empirical.proofs:
+            empirical.proofs["block"] = agree(result[0], proven(block[0]))
+            return product(block)
+        return result
 
     return product
 

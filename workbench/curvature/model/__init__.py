@@ -1,0 +1,23 @@
+"""The door to a user's model: one substitution around model, loss and derivative, two engines, and refusals in words."""
+
+from .batching import each
+from .door import Door, Linearised, agree, facts, transformed
+from .operations import ExactOperations, plain_kernels
+from .refusals import in_words
+from .substitution import Places, modules_of, substituted, untouched
+
+__all__ = [
+    "Door",
+    "ExactOperations",
+    "Linearised",
+    "Places",
+    "agree",
+    "each",
+    "facts",
+    "in_words",
+    "modules_of",
+    "plain_kernels",
+    "substituted",
+    "transformed",
+    "untouched",
+]
