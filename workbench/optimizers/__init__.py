@@ -4,6 +4,7 @@ from workbench.optimizers.adam import Adam, adam
 from workbench.optimizers.averaging.accumulators import EMA, LAWA, SegmentMean, UniformMean
 from workbench.optimizers.averaging.loss_valley import LossValley, loss_valley
 from workbench.optimizers.averaging.swad import SWAD
+from workbench.optimizers.collaborative import GradientAveraging, RunningMean
 from workbench.optimizers.continuous.diffusions import (
     SDE,
     EulerMaruyama,
@@ -76,6 +77,7 @@ __all__ = [
     "EulerMaruyama",
     "Filter",
     "FullMaximisation",
+    "GradientAveraging",
     "GradientPenalty",
     "HeavyBall",
     "HessianUSAM",
@@ -95,6 +97,7 @@ __all__ = [
     "PreviousSAM",
     "RandomSAM",
     "Rule",
+    "RunningMean",
     "SegmentMean",
     "Source",
     "StepDecay",
