@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from workbench import claims, curvature, data, draws, explorers, figures, optimizers, problems
     from workbench.batch.results.open_runs import open_runs
     from workbench.claims import card, cards
-    from workbench.dynamics import Labelled, Run, run, sweep, times
+    from workbench.dynamics import Labelled, Run, run, second_moments, sweep, times
 
 __version__ = "0.2.0"
 
@@ -25,6 +25,7 @@ _NAMES = {
     "cards": "workbench.claims",
     "open_runs": "workbench.batch.results.open_runs",
     "run": "workbench.dynamics",
+    "second_moments": "workbench.dynamics",
     "sweep": "workbench.dynamics",
     "times": "workbench.dynamics",
 }
@@ -45,6 +46,7 @@ __all__ = [
     "optimizers",
     "problems",
     "run",
+    "second_moments",
     "sweep",
     "times",
 ]

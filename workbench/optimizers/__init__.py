@@ -1,5 +1,6 @@
 """Update rules as pure functions: gradient descent, heavy ball and Nesterov around any effective gradient, and others."""
 
+from workbench.optimizers.accelerated import AcSGD, Continuized, ContinuizedConvex, acsgd, continuized
 from workbench.optimizers.adam import Adam, adam
 from workbench.optimizers.averaging.accumulators import EMA, LAWA, SegmentMean, UniformMean
 from workbench.optimizers.averaging.loss_valley import LossValley, loss_valley
@@ -69,8 +70,11 @@ __all__ = [
     "RK4",
     "SDE",
     "SWAD",
+    "AcSGD",
     "Adam",
     "BestOf",
+    "Continuized",
+    "ContinuizedConvex",
     "Descent",
     "EffectiveGradient",
     "Euler",
@@ -105,11 +109,13 @@ __all__ = [
     "TwoStepUSAM",
     "UnifiedSAM",
     "UniformMean",
+    "acsgd",
     "adam",
     "admissible_set",
     "around",
     "as_torch",
     "by_name",
+    "continuized",
     "curvature_polynomial",
     "filter_ratio",
     "gradient_descent",

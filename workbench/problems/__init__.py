@@ -22,6 +22,13 @@ from workbench.problems.landscapes.rippled_parabola import RippledParabola
 from workbench.problems.landscapes.scalar import ScalarFactorisation, TwoBasins
 from workbench.problems.landscapes.scaled import Scaled
 from workbench.problems.landscapes.xy_model import ProductLoss, drift_rate, product_path, trapped_level
+from workbench.problems.linear.designs import (
+    AdditiveNoise,
+    FiniteData,
+    GaussianDesign,
+    OneHotDesign,
+    fourth_moment_constants,
+)
 from workbench.problems.linear.models import (
     LeastSquares,
     LogisticRegression,
@@ -32,12 +39,16 @@ from workbench.problems.linear.models import (
 from workbench.problems.linear.sparse_regression import SparseRegression, sparse_regression
 
 __all__ = [
+    "AdditiveNoise",
     "Classifier",
     "DiagonalNetwork",
+    "FiniteData",
+    "GaussianDesign",
     "LeastSquares",
     "LogisticRegression",
     "MatrixSensing",
     "Measure",
+    "OneHotDesign",
     "Problem",
     "ProductLoss",
     "ProductNetwork",
@@ -55,6 +66,7 @@ __all__ = [
     "diagonal_network",
     "drift_rate",
     "first_order_decay_rate",
+    "fourth_moment_constants",
     "least_squares",
     "logistic_regression",
     "matrix_sensing",

@@ -12,6 +12,7 @@ from workbench.dynamics.moments.lift import (
     unpacked,
 )
 from workbench.dynamics.moments.linear_step import LinearStep, averaged
+from workbench.dynamics.moments.rules import second_moments
 from workbench.dynamics.moments.samples import SampleMoments
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "lift",
     "packed",
     "second_moment_generator",
+    "second_moments",
     "spectral_radius",
     "unpacked",
 ]

@@ -128,7 +128,7 @@ class CoordinateMoments:
             raise ValueError(
                 f"the method is not mean-square stable (spectral radius {radius:.6g}): it has no stationary law"
             )
-        blocks, couplings, noise = self._constant
+        blocks, couplings, noise = self.parts
         free = np.linalg.solve(np.eye(blocks.shape[-1]) - blocks, np.moveaxis(noise, 0, -1)[..., None])[..., 0]
         if not couplings:
             return free.T
@@ -148,7 +148,7 @@ class CoordinateMoments:
         function of as many rows as the coupling has, whatever the number of coordinates. Exact to rounding where the
         eigenvalues of a coordinate are distinct; as three of them meet, rounding grows to its cubic root (about 1e-6).
         """
-        blocks, couplings, _ = self._constant
+        blocks, couplings, _ = self.parts
         alone = float(np.abs(np.linalg.eigvals(blocks)).max())
         if not couplings:
             return alone
@@ -165,7 +165,7 @@ class CoordinateMoments:
 
     def matrix(self) -> Float[np.ndarray, "row column"]:
         """The operator as one dense matrix over (coordinate, entry): for small sizes and checks."""
-        blocks, couplings, _ = self._constant
+        blocks, couplings, _ = self.parts
         d, m, _ = blocks.shape
         memory.require(3 * 8.0 * (d * m) ** 2, f"an operator of {d * m:,} x {d * m:,}", "use spectral_radius")
         dense = np.zeros((d, m, d, m))
@@ -176,7 +176,7 @@ class CoordinateMoments:
 
     def _feedback(self, radius: float) -> tuple[np.ndarray, np.ndarray]:
         """How sums over coordinates answer to sums one step before, for moments that grow by `radius` a step."""
-        blocks, couplings, _ = self._constant
+        blocks, couplings, _ = self.parts
         m = blocks.shape[-1]
         inputs = np.concatenate([u[:, None, None] * matrix for matrix, u, _ in couplings], axis=2)
         spread = np.linalg.solve(radius * np.eye(m) - blocks, inputs)
@@ -244,7 +244,7 @@ class CoordinateMoments:
         return following
 
     @functools.cached_property
-    def _constant(self) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray, np.ndarray]], np.ndarray]:
+    def parts(self) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray, np.ndarray]], np.ndarray]:
         """Blocks [coordinate, entry, entry], couplings (matrix, u, v) and noise [entry, coordinate] of a constant step."""
         if not isinstance(self.steps, LinearStep):
             raise ValueError("the coefficients change from step to step: there is no one operator; use moments or risk")

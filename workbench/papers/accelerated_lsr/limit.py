@@ -6,7 +6,7 @@ With v = (z - x)/(t + 1) the iteration tends to v+ = v - alpha g(y), y+ = y + v+
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from jaxtyping import Float
@@ -99,7 +99,7 @@ def critical_ratio(h: Coordinates, beta: float, design: str = "gauss") -> float:
     if excess(0.0) >= 0:
         return 0.0
     # Q = inf beyond q = 1/2, so the root lies below alpha/(alpha + 2 beta) = 1/2.
-    return d / beta * float(brentq(excess, 0.0, 2 * beta, xtol=1e-16 * beta, rtol=1e-14))
+    return d / beta * cast(float, brentq(excess, 0.0, 2 * beta, xtol=1e-16 * beta, rtol=1e-14))
 
 
 def solved_ratio(h: Coordinates, beta: float, design: str = "gauss") -> float:
@@ -125,4 +125,4 @@ def solved_ratio(h: Coordinates, beta: float, design: str = "gauss") -> float:
     high = 1.25 * low
     while least(high) > 0:
         low, high = high, 1.25 * high
-    return float(brentq(least, low, high, xtol=1e-15, rtol=1e-13))
+    return cast(float, brentq(least, low, high, xtol=1e-15, rtol=1e-13))

@@ -44,7 +44,8 @@ class NoiseLaw(Protocol):
     `second(m)` weighs the m-th term's mean, `fourth(m)` its products, `noise(m)` the part that does not vanish at x*.
     """
 
-    spectrum: Spectrum
+    @property
+    def spectrum(self) -> Spectrum: ...
 
     def second(self, power: int) -> Spectrum: ...
 
