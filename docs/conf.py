@@ -13,7 +13,7 @@ import _papers  # noqa: E402
 project = "workbench"
 version = release = metadata.version("workbench")
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build", "jupyter_execute"]
+exclude_patterns = ["_build", "jupyter_execute", "court-rates.md"]
 
 # Notebooks are shown as they were committed.
 nb_execution_mode = "off"

@@ -76,8 +76,10 @@ def ratio(x: Float[np.ndarray, " seed"], *, symmetric: bool = False, error: floa
     """Geometric mean of positive samples: the mean of the logarithms."""
     n = len(x)
     if bad := int(np.sum(~(np.isfinite(x) & (x > 0)))):
-        return refuse(math.nan, f"{bad} of {n} samples are not positive and finite: take the median of the ratios")
-    if n and float(np.min(x)) == float(np.max(x)) and n >= LEAST:
+        known = x[np.isfinite(x) & (x > 0)]
+        estimate = math.exp(math.fsum(np.log(known)) / len(known)) if len(known) else math.nan
+        return refuse(estimate, f"{bad} of {n} samples are not positive and finite: take the median of the ratios")
+    if n >= LEAST and float(np.min(x)) == float(np.max(x)):
         return Evidence(float(x[0]), float(x[0]), float(x[0]), spread=0.0, constant=True)
     logs = mean(np.log(x), symmetric=symmetric, error=error)
     estimate = min(max(math.exp(logs.estimate), float(np.min(x))), float(np.max(x))) if n else math.nan

@@ -47,6 +47,8 @@ def as_array(samples: Any) -> np.ndarray:
 def rows(samples: Any) -> np.ndarray:
     """Samples as [comparison, seed], in float64."""
     array = as_array(samples).astype(float)
+    if array.size == 0:
+        return np.empty((1, 0))
     return np.atleast_2d(array).reshape(-1, array.shape[-1] if array.ndim else 1)
 
 
