@@ -13,6 +13,7 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 
 from workbench import figures
+from workbench.batch.results.store import write_record
 from workbench.claims.recording import record, write_claims
 from workbench.claims.schema import Claim, Condition
 from workbench.claims.verdict import VERDICTS, Verdict, badges, verdict_of
@@ -177,7 +178,7 @@ def write_job(
         "finished": ended, "wall_seconds": 31.4, "cpu_seconds": 29.9,
     }  # fmt: skip
     (folder / "provenance.json").write_text(json.dumps(origin))
-    files = {path.name: [path.stat().st_size, ""] for path in folder.iterdir()}
+    files = {p.name: [p.stat().st_size, hashlib.sha256(p.read_bytes()).hexdigest()] for p in folder.iterdir()}
     content = {
         "status": "failed" if error else "finished",
         "paper": paper,
@@ -185,7 +186,8 @@ def write_job(
         "parameters": values,
         "key": key,
     }
-    (folder / "job.json").write_text(json.dumps({**content, **({"error": error} if error else {}), "files": files}))
+    content |= {"format": 2, "hash": key, **({"error": error} if error else {}), "files": files}
+    write_record(folder / "job.json", content)
     return folder
 
 

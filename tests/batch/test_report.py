@@ -1,5 +1,6 @@
 """The report says what the store holds, escapes what others wrote, and reads on a phone."""
 
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
@@ -15,6 +16,7 @@ from workbench.batch.report import drawings as report_svg
 from workbench.batch.report import notebook_figures as report_figures
 from workbench.batch.report.collected import collect, essence, sweeps
 from workbench.batch.report.page import write_report
+from workbench.batch.results.store import write_record
 from workbench.claims.family import Pair
 from workbench.claims.plain_text import plain_text
 from workbench.claims.schema import Condition
@@ -244,7 +246,9 @@ def test_a_job_of_another_version_is_named_and_one_with_hardly_anything_is_shown
         (folder / "provenance.json").unlink()
         (folder / "notebook.ipynb").write_text("{")
         record = json.loads((folder / "job.json").read_text())
-        (folder / "job.json").write_text(json.dumps({**record, "files": {}}))
+        content = (folder / "claims.json").read_bytes()
+        files = {"claims.json": [len(content), hashlib.sha256(content).hexdigest()]}
+        write_record(folder / "job.json", {**record, "files": files})
     data = collect(tmp_path / "runs")
     assert [paper["slug"] for paper in data["papers"]] == ["p0"]
     assert "recorded by another version" in data["unreadable"][0]["reason"]

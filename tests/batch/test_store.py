@@ -13,7 +13,7 @@ from workbench.batch.inputs import Used, content_hash
 from workbench.batch.jobs import Sources, claims_hash, code_hash, digest
 from workbench.batch.plan import decide
 from workbench.batch.results import cleaning
-from workbench.batch.results.store import Store, read_record, standing, write_json
+from workbench.batch.results.store import Store, read_record, standing, write_json, write_record
 from workbench.batch.running.execute import Options, record_death
 
 
@@ -179,11 +179,11 @@ def test_clean_lists_what_can_go_and_keeps_what_is_the_only_result(repository, j
     superseded = finish(store, jobs[0], modules=["workbench.claims.gone"])
     content = json.loads((superseded / "job.json").read_text())
     content["identity"]["modules"] = {"workbench.claims.gone": "before"}
-    write_json(superseded / "job.json", content)
+    write_record(superseded / "job.json", content)
     only = finish(store, jobs[1])
     content = json.loads((only / "job.json").read_text())
     content["identity"]["environment"] = {"numpy": "0.1"}
-    write_json(only / "job.json", content)
+    write_record(only / "job.json", content)
     damaged = finish(store, jobs[2])
     (damaged / "claims.json").unlink()
     record_death(jobs[2], Options(str(store.root)), {"kind": "killed", "message": "x"})

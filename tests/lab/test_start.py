@@ -1,10 +1,12 @@
 """The start page's list of papers, JupyterLab's command, and the doctor."""
 
+import hashlib
 import json
 import os
 
 import pytest
 
+from workbench.batch.results.store import write_record
 from workbench.cli import doctor
 from workbench.cli import new as scaffold
 from workbench.lab import server as lab
@@ -56,8 +58,9 @@ def test_verdicts_come_from_the_notebook_until_there_is_a_run(root):
         }
         for name, content in files.items():
             (folder / name).write_text(json.dumps(content))
-        sizes = {name: [(folder / name).stat().st_size, ""] for name in files}
-        (folder / "job.json").write_text(json.dumps({"status": "finished", "files": sizes}))
+        contents = {name: (folder / name).read_bytes() for name in files}
+        listed = {name: [len(content), hashlib.sha256(content).hexdigest()] for name, content in contents.items()}
+        write_record(folder / "job.json", {"status": "finished", "paper": "one-paper", "files": listed})
     line = start.papers().lines[0]
     assert (line.counts["reproduced"], line.source) == (3, "newest run, preset smoke")
 

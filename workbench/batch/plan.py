@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from workbench.batch.jobs import Job, Sources
-from workbench.batch.results.store import Record, Store, standing
+from workbench.batch.results.store import NEEDED, Record, Store, standing
 
 
 def decide(jobs: Sequence[Job], store: Store, *, force: bool = False) -> Iterator[tuple[Job, Record | None, str]]:
@@ -27,6 +27,11 @@ def reason(job: Job, store: Store, records: Sequence[Record], sources: Sources) 
     """Why a job would run, given the records with its key, none of which stands."""
     if store.busy(job.key):
         return "another run is doing it now"
+    damaged = [
+        record.damage(NEEDED) for record in records if record.finished and not sources.changes(job, record.content)
+    ]
+    if any(damaged):
+        return "damaged since it finished: " + "; ".join(next(filter(None, damaged)))
     changes = [sources.changes(job, record.content) for record in records if record.finished]
     if changes:
         return "changed since it finished: " + ", ".join(min(changes, key=len))

@@ -1,4 +1,4 @@
-"""The command line: `workbench list | show | run | status | report | clean | lab | new | doctor`.
+"""The command line: `workbench list | show | run | status | report | verify | clean | lab | new | doctor`.
 
 A command is a function with typed arguments; a new one is one line in `commands`, wherever its function lives. Expected problems
 (`ValueError`, `OSError`) are one message and exit status 2; a failed job is exit status 1; `--debug` shows tracebacks.
@@ -80,6 +80,7 @@ commands = {
     "run": "workbench.cli.rerun:run",
     "status": "workbench.cli.rerun:status",
     "report": "workbench.cli.rerun:report",
+    "verify": "workbench.cli.rerun:verify",
     "clean": "workbench.cli.rerun:clean",
     "sync": "workbench.cli.court:sync",
     "lab": "workbench.lab.server:lab",

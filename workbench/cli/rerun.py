@@ -181,6 +181,33 @@ def clean(
     console.print(f"{len(items)} items, {total / 2**20:.1f} MiB {done}" if items else "nothing to clean")
 
 
+def verify(out: Store = None) -> None:
+    """Compare every file of the store with the hash noted when its job ended; what is damaged is named, with the remedy."""
+    from workbench.batch import papers as known
+    from workbench.batch.results import cleaning, mapped
+    from workbench.batch.results.store import REMEDY, Store
+
+    console = Console(highlight=False)
+    store = Store(out or known.default_store())
+    if not store.root.is_dir():
+        raise ValueError(f"there is no run store {store.root}: `workbench run` makes one")
+    count, problems = 0, []
+    for paper in store.papers():
+        store.recover(paper)
+        sound, damaged = cleaning.verified(store, paper)
+        count += len(sound)
+        problems += [problem for found in damaged.values() for problem in found]
+    for path in sorted((store.root / ".cache").glob("*")):
+        if not mapped.sound(path):
+            problems.append(f".cache/{path.name}: a combined file is damaged; it is made again when needed")
+    for problem in problems:
+        console.print(Text(f"✘ {problem}", style="red"), soft_wrap=True)
+    console.print(f"{count} jobs are as they were written, {len(problems)} problems")
+    if problems:
+        console.print(REMEDY)
+        raise typer.Exit(1)
+
+
 def report(
     out: Annotated[
         Path | None, typer.Option("--out", help="The page to write; default: report.html in the store.")

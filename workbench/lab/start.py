@@ -92,7 +92,8 @@ def newest_run(slug: str, store: Path) -> tuple[dict[str, int], str] | None:
     """Verdict counts of a paper's newest finished job that checked claims, and which preset that was."""
     from workbench.batch.results.store import Store
 
-    done = [one for one in Store(store).records(slug) if one.finished and "claims.json" in one.content["files"]]
+    finished = [one for one in Store(store).records(slug) if one.finished and "claims.json" in one.content["files"]]
+    done = [one for one in finished if not one.damage(("claims.json", "provenance.json"))]
     if not done:
         return None
     newest = max(done, key=lambda one: one.json("provenance.json")["finished"])

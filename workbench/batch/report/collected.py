@@ -10,7 +10,7 @@ from typing import Any
 
 from workbench import claims
 from workbench.batch import papers
-from workbench.batch.results.store import read_record
+from workbench.batch.results.store import REMEDY, DamagedError, Record, read_record
 from workbench.claims import CardError, ParameterError, words
 from workbench.claims.recording import load
 from workbench.claims.scoreboard import beside_printed
@@ -34,6 +34,7 @@ def collect(store: Path) -> dict[str, Any]:
             unreadable.append({"folder": folder.relative_to(store).as_posix(), "reason": problem})
         else:
             (jobs if job["status"] == "finished" else failed).append(job)
+            unreadable += [{"folder": folder.relative_to(store).as_posix(), "reason": one} for one in job["damaged"]]
     found = [_paper(slug, [job for job in jobs if job["paper"] == slug]) for slug in sorted({j["paper"] for j in jobs})]
     return {
         "papers": found,
@@ -65,10 +66,13 @@ def _job(folder: Path) -> tuple[dict[str, Any] | None, str]:
     content = read_record(folder)
     if content is None:
         return None, "half-written or damaged: the next run will redo it"
-    card = _json(folder / "claims.json")
+    record = Record(folder, content)
+    try:
+        card, origin = (_json(record, name) for name in ("claims.json", "provenance.json"))
+    except DamagedError as problem:
+        return None, f"{problem}; {REMEDY}"
     if content["status"] == "finished" and not isinstance(card.get("claims"), list):
         return None, "claims.json is missing or unreadable"
-    origin = _json(folder / "provenance.json")
     try:
         summary = _with_court([load(claim) for claim in card.get("claims", [])], str(content.get("paper", "")))
     except (ValueError, AttributeError) as problem:
@@ -85,15 +89,13 @@ def _job(folder: Path) -> tuple[dict[str, Any] | None, str]:
         "counts": {name: sum(claim.verdict == name for claim in summary) for name in VERDICTS},
         "family": card.get("family") or 0,
         "provenance": origin,
+        "damaged": record.damage(["notebook.ipynb"]),  # its figures are left out
         "ended": str(origin.get("finished", "")),
     }, ""
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+def _json(record: Record, name: str) -> dict[str, Any]:
+    content = record.json(name) if name in record.content["files"] else {}
     return content if isinstance(content, dict) else {}
 
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from workbench.batch.jobs import shorten
-from workbench.batch.report.scoreboard import claims_of, counts
+from workbench.batch.report.scoreboard import claims_of_sound, counts
 from workbench.batch.results.store import Store
 from workbench.batch.running.progress import cell_of
 
@@ -24,7 +24,9 @@ def overview(root: Path) -> RenderableType:
     for paper in store.papers():
         records = list(store.records(paper))
         finished = [record for record in records if record.finished]
-        verdicts = counts(claims for record in finished if (claims := claims_of(record)) is not None)
+        found, damaged = claims_of_sound(finished)
+        failures += damaged
+        verdicts = counts(found)
         table.add_row(Text(paper), str(len(finished)), str(len(records) - len(finished)), verdicts)
         for record in records:
             if not record.finished:

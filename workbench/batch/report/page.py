@@ -115,7 +115,7 @@ def _shown(paper: Mapping[str, Any], start: Path) -> dict[str, Any]:
     return {
         **paper,
         "anchor": "paper-" + "".join(c if c.isalnum() and c.isascii() else "-" for c in paper["slug"]),
-        "figures": figures(paper["main"]["folder"] / "notebook.ipynb"),
+        "figures": [] if paper["main"]["damaged"] else figures(paper["main"]["folder"] / "notebook.ipynb"),
         "notebook": _link(paper["main"], start),
         "sweeps": [
             {**sweep, "charts": _charts(sweep) if k < MOST_SWEEPS else []} for k, sweep in enumerate(paper["sweeps"])

@@ -10,15 +10,31 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from workbench.batch.results.store import Record
+from workbench.batch.results.store import REMEDY, DamagedError, Record
 from workbench.claims import words
 from workbench.claims.recording import load
 from workbench.claims.verdict import Verdict
 
 
 def claims_of(record: Record) -> Mapping[str, Any] | None:
-    """A record's claims.json; None when its notebook checked no claim."""
+    """A record's claims.json; None when its notebook checked no claim.
+
+    Raises:
+        DamagedError: when the file is not as it was written.
+    """
     return record.json("claims.json") if "claims.json" in record.content["files"] else None
+
+
+def claims_of_sound(records: Iterable[Record]) -> tuple[list[Mapping[str, Any]], list[Text]]:
+    """claims.json of those records that have one, and a line for each that is damaged."""
+    found, damaged = [], []
+    for record in records:
+        try:
+            if (content := claims_of(record)) is not None:
+                found.append(content)
+        except DamagedError as error:
+            damaged.append(Text(f"✘ {error}; {REMEDY}", style="bold red"))
+    return found, damaged
 
 
 def counts(claims: Iterable[Mapping[str, Any]]) -> Text:
@@ -40,11 +56,12 @@ def scoreboard(records: Sequence[Record]) -> RenderableType:
     for record in records:
         papers.setdefault(record.content["paper"], []).append(record)
     for paper, group in papers.items():
-        found = [claims for record in group if (claims := claims_of(record)) is not None]
+        found, damaged = claims_of_sound(group)
+        parts += damaged
         if found:
             parts.append(_table(paper, found))
             parts.append(counts(found))
-        else:
+        elif not damaged:
             parts.append(Text(f"{paper}: its notebook checks no claim", style="dim"))
     return Group(*parts)
 

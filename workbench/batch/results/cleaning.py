@@ -9,6 +9,7 @@ from pathlib import Path
 
 from workbench.batch import papers
 from workbench.batch.jobs import Job, Sources
+from workbench.batch.results import mapped
 from workbench.batch.results.store import Record, Store, read_record
 
 
@@ -33,16 +34,49 @@ def removable(store: Store) -> Iterator[Removable]:
             yield Removable(folder, "left over from a run that was killed")
     for paper in store.papers():
         store.recover(paper)
-        for folder in sorted((store.root / paper).iterdir()):
-            if read_record(folder) is None:
-                yield Removable(folder, "damaged: a file is missing or cut off")
-        for same in store.by_key(paper).values():
+        records, damaged = verified(store, paper)
+        yield from (Removable(path, f"damaged: {'; '.join(problems)}") for path, problems in damaged.items())
+        by_key: dict[str, list[Record]] = {}
+        for record in records:
+            by_key.setdefault(record.content["key"], []).append(record)
+        for same in by_key.values():
             finished = [record for record in same if record.finished]
             yield from (Removable(record.folder, "failed") for record in same if not record.finished)
             if len(finished) > 1:
                 yield from (Removable(record.folder, reason) for record, reason in superseded(paper, finished))
     for path in sorted((store.root / ".cache").glob("*")):
-        yield Removable(path, "combined file, made again when needed")
+        if path.is_dir() and not mapped.sound(path):
+            yield Removable(path, "damaged: a combined file, made again when needed")
+        else:
+            yield Removable(path, "combined file, made again when needed")
+
+
+def verified(store: Store, paper: str) -> tuple[list[Record], dict[Path, list[str]]]:
+    """A paper's records in which every byte is as it was written, and what is wrong with everything else in its folder."""
+    sound, damaged = [], {}
+    for folder in sorted((store.root / paper).iterdir()):
+        content = read_record(folder)
+        if content is None:
+            damaged[folder] = [_reason(folder)]
+            continue
+        record = Record(folder, content)
+        problems = record.damage()
+        unknown = sorted({path.name for path in folder.iterdir()} - {*content["files"], "job.json"})
+        problems += [f"{paper}/{folder.name}/{name}: does not belong to the job" for name in unknown]
+        if problems:
+            damaged[folder] = problems
+        else:
+            sound.append(record)
+    return sound, damaged
+
+
+def _reason(folder: Path) -> str:
+    where = f"{folder.parent.name}/{folder.name}"
+    if not folder.is_dir():
+        return f"{where}: is no job's folder"
+    if not (folder / "job.json").is_file():
+        return f"{where}/job.json: is missing"
+    return f"{where}: job.json or the size of a file is not as it was written"
 
 
 def superseded(paper: str, records: list[Record]) -> Iterator[tuple[Record, str]]:

@@ -20,7 +20,7 @@ import xarray
 
 from workbench.batch.jobs import digest
 from workbench.batch.results import combine
-from workbench.batch.results.store import Record
+from workbench.batch.results.store import REMEDY, DamagedError, Record
 from workbench.claims.arrays import Group, attributes_as_json, attributes_from_json, read_results
 
 LAYOUT = 2  # of the folders in the cache
@@ -48,8 +48,7 @@ def load(records: Sequence[Record], cache: Path) -> tuple[dict[str, xarray.Datas
         except DamagedError as error:
             problems.append(str(error))
     if problems:
-        advice = "`workbench verify` lists what is damaged, `workbench clean --yes` removes it, `workbench run` makes it again"
-        text = "\n".join([*problems, advice])
+        text = "\n".join([*problems, REMEDY])
         if not sound:
             raise ValueError(text)
         warnings.warn(f"{len(problems)} of {len(records)} jobs are left out:\n{text}", stacklevel=3)
@@ -64,26 +63,17 @@ def load(records: Sequence[Record], cache: Path) -> tuple[dict[str, xarray.Datas
     return _read(folder) or datasets, sound
 
 
-class DamagedError(ValueError):
-    """A file of a finished job is not as it was written; names job and file."""
-
-
 def read(record: Record) -> dict[str, Group]:
     """The results of one job, compared with the hash that was noted when it finished.
 
     Raises:
         DamagedError: naming the file and what is wrong with it.
     """
-    path = record.folder / "results.nc"
-    where = f"{record.content['paper']}/{record.folder.name}/results.nc"
+    content = record.read("results.nc")
     try:
-        content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != record.content["files"]["results.nc"][1]:
-            raise DamagedError(f"{where}: its content has changed since the job finished")
         return read_results(content)
-    except DamagedError:
-        raise
     except Exception as error:  # netCDF's errors are of many types
+        where = f"{record.content['paper']}/{record.folder.name}/results.nc"
         raise DamagedError(f"{where}: cannot be read ({type(error).__name__}: {error})") from None
 
 

@@ -4,8 +4,9 @@
     runs/.work/<key>/        a job being written; leftovers of a killed one are cleared by the next run
     runs/.locks/<key>        held by the process that writes that job; the system frees it when the process dies
 
-A folder is written under `.work`, flushed to the disk and renamed to its place; `job.json`, written last, carries status and the
-sizes of the other files, so that a folder damaged afterwards is recognised too. Nothing here depends on the clock.
+A folder is written under `.work`, flushed to the disk and renamed to its place; `job.json`, written last, carries status, size
+and SHA-256 of the other files and a checksum of its own: what was damaged afterwards is recognised when it is read. Nothing here
+depends on the clock.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,15 @@ from filelock import FileLock, Timeout
 
 from workbench.batch.jobs import Job, Sources
 
-FORMAT = 1
+FORMAT = 2
+CHECKSUM = "sha256"
+REMEDY = "`workbench verify` lists what is damaged, `workbench clean --yes` removes it, `workbench run` makes it again"
+NEEDED = ("claims.json", "results.nc")
+"""The files without which a finished job is not worth keeping: they are compared before it counts as done."""
+
+
+class DamagedError(ValueError):
+    """A file of a job is not as it was written; names job and file."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +46,43 @@ class Record:
     def finished(self) -> bool:
         return self.content["status"] == "finished"
 
+    def read(self, name: str) -> bytes:
+        """The bytes of one of the folder's files.
+
+        Raises:
+            DamagedError: when they are not those that were written.
+        """
+        where = f"{self.folder.parent.name}/{self.folder.name}/{name}"
+        try:
+            content = (self.folder / name).read_bytes()
+        except OSError as error:
+            raise DamagedError(f"{where}: cannot be read ({error.strerror})") from None
+        if hashlib.sha256(content).hexdigest() != self.content["files"].get(name, (0, ""))[1]:
+            raise DamagedError(f"{where}: its content has changed since the job ended")
+        return content
+
     def json(self, name: str) -> Any:
-        """Content of one of the folder's JSON files."""
-        return json.loads((self.folder / name).read_text(encoding="utf-8"))
+        """Content of one of the folder's JSON files.
+
+        Raises:
+            DamagedError: when it is not what was written.
+        """
+        content = self.read(name)
+        try:
+            return json.loads(content)
+        except ValueError as error:
+            where = f"{self.folder.parent.name}/{self.folder.name}/{name}"
+            raise DamagedError(f"{where}: cannot be read ({error})") from None
+
+    def damage(self, names: Iterable[str] | None = None) -> list[str]:
+        """What is wrong with the folder's files (or those of these names), in words."""
+        found = []
+        for name in self.content["files"] if names is None else [n for n in names if n in self.content["files"]]:
+            try:
+                self.read(name)
+            except DamagedError as error:
+                found.append(str(error))
+        return found
 
 
 class Store:
@@ -96,7 +139,7 @@ class Store:
         """
         files = {p.name: [p.stat().st_size, _flushed_hash(p)] for p in sorted(folder.iterdir()) if p.is_file()}
         files.pop("job.json", None)
-        write_json(folder / "job.json", {"format": FORMAT, **content, "files": files})
+        write_record(folder / "job.json", {"format": FORMAT, **content, "files": files})
         _flush(folder)
         place = self.root / paper / name
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -145,30 +188,51 @@ class Store:
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """The content of a folder's job.json, or None unless every file it lists is there with its size."""
+    """The content of a folder's job.json, or None unless it is as written and every file it lists is there with its size."""
     try:
-        content = json.loads((folder / "job.json").read_text(encoding="utf-8"))
-        if content["status"] not in ("finished", "failed"):
+        text = (folder / "job.json").read_bytes()
+        content = json.loads(text)
+        if content["status"] not in ("finished", "failed") or content["paper"] != folder.parent.name:
             return None
+        if content.get("format") != 1:  # the first version had no checksum
+            checksum = content[CHECKSUM]
+            if hashlib.sha256(text.replace(checksum.encode(), b"", 1)).hexdigest() != checksum:
+                return None
         for name, (size, _) in content["files"].items():
             if (folder / name).stat().st_size != size:
                 return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return content
 
 
+def write_record(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a job.json: JSON whose last entry is the SHA-256 of all its other bytes."""
+    text = _text({**content, CHECKSUM: ""})
+    head, tail = text.rsplit('""', 1)
+    checksum = hashlib.sha256(text.encode()).hexdigest()
+    _write(path, f'{head}"{checksum}"{tail}')
+
+
 def standing(job: Job, records: Sequence[Record], sources: Sources) -> Record | None:
     """Of the records with a job's key, the finished one that still stands for it."""
-    return next((record for record in records if record.finished and not sources.changes(job, record.content)), None)
+    fitting = (record for record in records if record.finished and not sources.changes(job, record.content))
+    return next((record for record in fitting if not record.damage(NEEDED)), None)
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON beside `path`, flush it to the disk, and rename it to `path`."""
+    _write(path, _text(value))
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _write(path: Path, text: str) -> None:
     part = path.with_name(f".{path.name}.part")
-    with open(part, "w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1, ensure_ascii=False, allow_nan=False)
-        file.write("\n")
+    with open(part, "w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     os.replace(part, path)
