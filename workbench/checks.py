@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from numbers import Integral, Real
+from numbers import Integral
 
+import numpy as np
 from torch import Tensor
 
 from workbench.parameters import concrete
@@ -41,7 +42,7 @@ def refuse_outside(
     """Raise ValueError when a plain number lies outside its range (tensors and schedules are taken as they are)."""
     if isinstance(value, Tensor) or callable(value):
         return
-    if isinstance(value, bool) or not isinstance(value, Real):
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
         raise ValueError(f"{name} must be a number, a 0-dim tensor or a schedule, got {value!r}")
     above = value > lower if open_lower else value >= lower
     below = value < upper if open_upper else value <= upper
@@ -60,5 +61,6 @@ def _require(name: str, value: object, allowed: str, holds) -> None:
     else:
         numbers = (value,)
     for number in numbers:
-        if isinstance(number, bool) or not isinstance(number, Real) or not math.isfinite(number) or not holds(number):
+        real = isinstance(number, (int, float, np.number)) and not isinstance(number, bool)
+        if not (real and math.isfinite(number) and holds(number)):
             raise ValueError(f"{name} must be {allowed}, got {number!r}")

@@ -87,7 +87,7 @@ def normalised(x: Parameters) -> Parameters:
     """
     scaled, _ = _by_largest(x)
     # The square is 0 or at least 1.
-    inverse = inner(scaled, scaled).clamp(min=0.5).rsqrt()
+    inverse = inner(scaled, scaled).clamp(min=0.5).sqrt().reciprocal()
 
     def unit(leaf: Tensor, entries: Tensor) -> Tensor:
         entries = inverse * entries
@@ -97,12 +97,14 @@ def normalised(x: Parameters) -> Parameters:
 
 
 def _by_largest(x: Parameters) -> tuple[Parameters, Tensor]:
-    """The real entries over the largest one, in float32 at least, and that one; their squares are neither inf nor all zero."""
+    """The real entries over a power of two near the largest one, in float32 at least, and that power: their squares are neither
+    inf nor all zero, and nothing is rounded.
+    """
     real = tree_map(lambda leaf: torch.view_as_real(leaf) if leaf.is_complex() else leaf, x)
     wide = tree_map(lambda leaf: leaf.float() if leaf.dtype in (torch.float16, torch.bfloat16) else leaf, real)
     sizes = [leaf.abs().amax() for leaf in leaves(wide) if leaf.numel()]
     size = functools.reduce(torch.maximum, sizes) if sizes else leaves(wide)[0].new_ones(())
-    size = size.clamp(min=torch.finfo(size.dtype).smallest_normal * torch.finfo(size.dtype).eps)
+    size = torch.exp2(size.clamp(min=torch.finfo(size.dtype).smallest_normal).log2().floor())
     return tree_map(lambda leaf: leaf / size, wide), size
 
 

@@ -107,7 +107,7 @@ def run(
     record: Iterable[str] | Mapping[str, Recordable] = (),
     every: int | None = None,
     at: Iterable[int] | Literal["log"] | None = None,
-    integrate: Mapping[str, Callable[[P], Tensor]] | None = None,
+    integrate: Mapping[str, Callable[[Any], Tensor]] | None = None,
     stop: Stop | None = None,
     events: Mapping[str, Event] | None = None,
     start: P | Checkpoint | None = None,
@@ -142,6 +142,8 @@ def run(
     per_epoch = source.per_epoch(problem)
     stages, total = _plan(rule, steps, epochs, per_epoch)
     begin = start if isinstance(start, Checkpoint) else Checkpoint(start, None, 0, 0)
+    if begin.state is not None and set(begin.averages) != set(average or {}):
+        raise ValueError(f"the checkpoint holds the averages {sorted(begin.averages)}; give average= the same names")
     parameters = problem.initial(seed) if begin.parameters is None else begin.parameters
     _refuse_bad_start(problem, parameters)
     device = leaves(parameters)[0].device
@@ -154,19 +156,22 @@ def run(
     recorder = Recorder(wanted, recorded if wanted else [])
 
     zero = torch.zeros((), dtype=torch.int64, device=device)
-    asked = tuple(needs(source, problem, stage_rule, parameters, zero) for stage_rule, _ in stages)
     samples = problem.n_samples if batch_size is None else int(batch_size)
-    size = _estimate(problem, samples, max(found.groups for found in asked), parameters, recorder)
-    memory.require(size, f"a run of {total} steps", "")
+
+    def room(groups: int) -> None:
+        memory.require(_estimate(problem, samples, groups, parameters, recorder), f"a run of {total} steps", "")
+
+    room(1)
+    asked = tuple(needs(source, problem, stage_rule, parameters, zero, room) for stage_rule, _ in stages)
 
     # Comparisons with NaN are false, so NaN counts as too large. `survived` counts the steps while alive.
     alive = largest(parameters) <= blowup
     zeros = {name: torch.zeros_like(function(parameters)) for name, function in integrate.items()}
     timed = stop is not None or bool(events) or recorder.timed
     carry = Carry(parameters, begin.state, dict(begin.averages), zero + begin.rule_step, alive, zero, zeros, None)
+    fixed = Fixed(problem, source, stages[0][0], averages, integrate, stop, events, blowup)
     if timed:
         elapsed = torch.zeros((), dtype=torch.float64, device=device) if begin.time is None else begin.time
-        fixed = Fixed(problem, source, stages[0][0], {}, {}, stop, events, blowup)
         carry = carry._replace(clock=first_clock(fixed, parameters, elapsed))
     shown = bar(total, "steps", progress)
     step = begin.step
@@ -177,7 +182,7 @@ def run(
                 averages={name: each.init(carry.parameters) for name, each in averages.items()},
                 step=zero,
             )
-        fixed = Fixed(problem, source, stage_rule, averages, integrate, stop, events, blowup)
+        fixed = fixed._replace(rule=stage_rule)
         if step in recorder.steps[:1] and not number:
             recorder.take(_seen(carry, fixed, recorder))
         stepper = Stepper(fixed, Table(seed, asked[number].requests), compile, total)

@@ -6,6 +6,7 @@ refuses with `NotProvided`; `needs` asks every question of a step before anythin
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -151,12 +152,21 @@ class Needs(NamedTuple):
     previous: bool
 
 
-def needs(source: Source, problem: Any, rule: Any, parameters: Parameters, step: Tensor) -> Needs:
+def needs(
+    source: Source,
+    problem: Any,
+    rule: Any,
+    parameters: Parameters,
+    step: Tensor,
+    room: Callable[[int], None] | None = None,
+) -> Needs:
     """Take one dry step: every question is noted, and refused where it cannot be answered; no gradient is computed.
+
+    room: called with the number of gradients held side by side, before they are; it may refuse.
 
     Raises NotProvided with the rule in its message, ValueError where one stream has two kinds of draw.
     """
-    notes = _Notes()
+    notes = _Notes(room)
     try:
         oracle = _DryOracle(source.oracle(Moment(problem, parameters, step, Draws(notes.row))), notes)
         rule.step(oracle, parameters, rule.init(parameters))
@@ -174,6 +184,7 @@ def needs(source: Source, problem: Any, rule: Any, parameters: Parameters, step:
 
 @dataclass
 class _Notes:
+    room: Callable[[int], None] | None = None
     requests: dict[Request, None] = field(default_factory=dict)
     gradients: int = 0
     products: int = 0
@@ -232,6 +243,8 @@ class _DrySide:
     def __init__(self, of: Side, notes: _Notes) -> None:
         self.count, self._notes = of.count, notes
         notes.groups = max(notes.groups, of.count)
+        if notes.room is not None:
+            notes.room(notes.groups)
 
     def gradients(self, x: Parameters) -> Parameters:
         self._notes.gradients += 1

@@ -131,8 +131,8 @@ class Filter:
         return value
 
 
-F = TypeVar("F", bound=Callable[..., Rule])
-CONSTRUCTORS: dict[str, Callable[..., Rule]] = {}
+F = TypeVar("F", bound=Callable[..., Any])
+CONSTRUCTORS: dict[str, Callable[..., Any]] = {}
 """Constructors by name, as notebooks and cards spell them (see `by_name`)."""
 
 

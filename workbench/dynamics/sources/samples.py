@@ -24,8 +24,8 @@ Sampling = Literal["epoch", "replacement", "tau-nice"]
 class SampleOracle(Oracle):
     """Gradients of the problem on a batch of its samples; `batch=None` means all of them, `weights` multiply their losses."""
 
-    source: Source
-    moment: Moment
+    source: Source  # type: ignore[bad-override]
+    moment: Moment  # type: ignore[bad-override]
     batch: Batch | None = None
     weights: Float[Tensor, " sample"] | None = None
 
@@ -154,7 +154,7 @@ class Importance(Source):
         chances = self.p / self.p.sum()
         chance = moment.draws.row(Uniform("importance", (int(self.size),))).to(chances.device)
         # The first index whose cumulative sum is above; rounding may leave the last sum just below 1.
-        indices = torch.searchsorted(chances.cumsum(0), chance.to(chances.dtype), right=True)
+        indices = torch.searchsorted(chances.cumsum(0), chance.to(chances.dtype).contiguous(), right=True)
         indices = indices.clamp(max=problem.n_samples - 1)
         weights = 1 / (problem.n_samples * chances[indices]) if self.weighted else None
         return SampleOracle(self, moment, gather(problem.data, indices), weights)

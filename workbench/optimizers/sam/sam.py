@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from workbench.checks import refuse_outside
 from workbench.optimizers.momentum import Descent, Momentum, around
@@ -28,7 +29,7 @@ class UnifiedSAM(EffectiveGradient):
 
     @property
     def name(self) -> str:  # type: ignore[override]
-        return {0.0: "usam", 1.0: "sam"}.get(self.lam, "unified_sam") if _is_number(self.lam) else "unified_sam"
+        return {0.0: "usam", 1.0: "sam"}.get(float(self.lam), "unified_sam") if _is_number(self.lam) else "unified_sam"
 
     def __call__(self, oracle: Oracle, parameters: Parameters) -> Parameters:
         ascent = _mixed(oracle.gradient(parameters), at(self.lam, oracle.step))
@@ -47,7 +48,7 @@ def _mixed(gradient: Parameters, lam: Scalar) -> Parameters:
     return add_scaled(scale(1.0 - lam, gradient), lam, normalised(gradient))
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, (int, float))
 
 

@@ -77,20 +77,20 @@ class ClosureOracle(_LoopOracle):
         self._tensors = self._packing.tensors
         self._home = {name: tensor.detach() for name, tensor in self._tensors.items()}
 
-    def gradient(self, parameters: Parameters) -> Parameters:
-        loss = self._evaluate(parameters)
+    def gradient(self, x: Parameters) -> Parameters:
+        loss = self._evaluate(x)
         if any(tensor.grad is not None for tensor in self._tensors.values()):
             gradients = [tensor.grad for tensor in self._tensors.values()]
         else:
             gradients = torch.autograd.grad(loss, list(self._tensors.values()), allow_unused=True)
         return self._collect(gradients)
 
-    def hessian_vector_product(self, parameters: Parameters, vector: Parameters) -> Parameters:
-        loss, tensors = self._evaluate(parameters), list(self._tensors.values())
-        vectors = self._packing.unpack(vector).values()
+    def hessian_vector_product(self, x: Parameters, v: Parameters) -> Parameters:
+        loss, tensors = self._evaluate(x), list(self._tensors.values())
+        vectors = self._packing.unpack(v).values()
         try:
             first = torch.autograd.grad(loss, tensors, create_graph=True, allow_unused=True)
-            product = sum((g * v).sum() for g, v in zip(first, vectors, strict=True) if g is not None)
+            product = sum((g * along).sum() for g, along in zip(first, vectors, strict=True) if g is not None)
             second = torch.autograd.grad(product, tensors, allow_unused=True)  # type: ignore[arg-type]
         except RuntimeError as error:
             raise ValueError(
