@@ -1,5 +1,7 @@
 """Embedded sets, splits and label noise."""
 
+import math
+
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -79,14 +81,38 @@ def everything_seeded(digits, seed):
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.29, 0.6, 1.0])
-def test_label_noise_flips_the_first_and_always_wrongly(rate):
+def test_label_noise_flips_its_share_and_always_wrongly(rate):
     targets = torch.arange(100) % 10
     noisy, mask = data.label_noise(targets, 0, rate, n_classes=10)
-    count = round(rate * 100)
-    assert mask.tolist() == [True] * count + [False] * (100 - count)
+    assert int(mask.sum()) == round(rate * 100)
+    assert not (mask & ~data.label_noise(targets, 0, 1.0, n_classes=10)[1]).any()
     assert torch.equal(noisy != targets, mask)
     assert noisy.min() >= 0
     assert noisy.max() <= 9
+
+
+@pytest.mark.parametrize("order", ["sorted", "descending", "grouped", "shuffled"])
+def test_label_noise_hits_all_classes_alike_whatever_their_order(order):
+    classes = {"sorted": [0, 1, 2], "descending": [2, 1, 0], "grouped": [1, 2, 0], "shuffled": [0, 1, 2]}[order]
+    targets = torch.tensor(classes).repeat_interleave(200)
+    targets = targets[draws.permutation(0, 600)] if order == "shuffled" else targets
+    counts = sum(
+        torch.bincount(targets[data.label_noise(targets, seed, 0.3, n_classes=3)[1]], minlength=3) for seed in range(5)
+    )
+    assert counts.sum() == 5 * 180 and (counts - 300).abs().max() < 5 * np.sqrt(300 * 0.7)
+
+
+@pytest.mark.parametrize(
+    ("targets", "words"),
+    [
+        (torch.arange(10), "classes in 0..1, got 0 to 9"),
+        (torch.tensor([0, -1]), "got -1 to 0"),
+        (torch.tensor([0.0, 1.0]), "float32 numbers"),
+    ],
+)
+def test_label_noise_needs_the_classes_that_are_stated(targets, words):
+    with pytest.raises(ValueError, match=words):
+        data.label_noise(targets, 0, 0.5, n_classes=2)
 
 
 def test_label_noise_is_uniform_over_the_other_classes():
@@ -153,6 +179,45 @@ def test_rotation_is_scipys(degrees):
     turned = data.rotate(torch.from_numpy(images), degrees)
     assert np.abs(turned.numpy() - expected).max() < 1e-12
     assert torch.allclose(data.rotate(torch.from_numpy(images[:, :, :7]), 0), torch.from_numpy(images[:, :, :7]))
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 8])
+@pytest.mark.parametrize("quarter", range(-5, 6))
+def test_quarter_turns_are_exact_however_the_angle_is_given(size, quarter):
+    image = torch.rand(size, size, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 1
+    expected = torch.rot90(image, quarter)
+    for angle in (90 * quarter, 90.0 * quarter, np.float32(90 * quarter), torch.tensor(90 * quarter)):
+        torch.testing.assert_close(data.rotate(image, angle), expected, rtol=0, atol=1e-13)
+    many = vmap(lambda angle: data.rotate(image, angle))(torch.tensor([90.0 * quarter, 45.0]))
+    assert torch.equal(many[0], data.rotate(image, 90.0 * quarter)) and torch.equal(many[1], data.rotate(image, 45.0))
+
+
+@pytest.mark.parametrize("angle", [math.nan, torch.tensor(math.inf), torch.tensor([1.0, 2.0])])
+def test_angles_that_are_none_are_refused(angle):
+    with pytest.raises(ValueError, match="degrees"):
+        data.rotate(torch.ones(2, 2), angle)
+
+
+def test_gradients_of_a_rotation_flow_to_the_image():
+    image = torch.rand(4, 4, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad((data.rotate(image, torch.tensor(30.0)) * data.rotate(image, 30.0)).sum(), image)
+    assert torch.isfinite(gradient).all() and gradient.abs().sum() > 0
+
+
+@pytest.mark.parametrize("standardise", ["features", "all", "channels"])
+def test_what_never_varies_is_only_centred(standardise):
+    from workbench.data.preparing.transforms import location_and_scale
+
+    for level in range(0, 256, 5):
+        images = torch.full((1797, 1, 1, 1), level / 255, dtype=torch.float64)
+        location, scale = location_and_scale(images, False, standardise)
+        assert (((images - location) / scale) == 0).all()
+
+
+def test_numpys_integers_choose_classes():
+    assert data.load("digits", classes=np.arange(3)).n_classes == 3
+    with pytest.raises(ValueError, match="no class"):
+        data.load("digits", classes=[True, False])
 
 
 def test_rotation_angles_may_be_vmapped():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -141,9 +142,10 @@ def _only(raw: Raw, classes: Sequence[int | str]) -> Raw:
     numbers = []
     for wanted in classes:
         number = raw.class_names.index(wanted) if wanted in raw.class_names else wanted
-        if not isinstance(number, int) or not 0 <= number < len(raw.class_names):
+        whole = isinstance(number, Integral) and not isinstance(number, bool)
+        if not whole or not 0 <= int(number) < len(raw.class_names):
             raise ValueError(f"classes: no class {wanted!r}; there are {', '.join(raw.class_names)}")
-        numbers.append(number)
+        numbers.append(int(number))
     if not numbers or len(set(numbers)) < len(numbers):
         raise ValueError(f"classes must be one or more different classes, got {list(classes)}")
     relabel = np.full(len(raw.class_names), -1)

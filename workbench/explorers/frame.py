@@ -72,9 +72,10 @@ class Control:
         number = not isinstance(value, bool) and isinstance(value, Integral if self.kind == "int" else Real)
         # A logarithmic slider's ends are powers of ten of rounded logarithms, a little off the ends asked for.
         low, high = self.low - 1e-9 * abs(self.low), self.high + 1e-9 * abs(self.high)
-        if not number or not low <= value <= high:
+        entry = float(value) if number else math.nan
+        if not low <= entry <= high:
             raise ValueError(f"{self.name} must be {kind} between {self.low:g} and {self.high:g}, got {value!r}")
-        return int(value) if self.kind == "int" else min(max(float(value), self.low), self.high)
+        return int(entry) if self.kind == "int" else min(max(entry, self.low), self.high)
 
     def widget(self) -> Any:
         """The ipywidgets control, keyboard operable, that reports its value on release only."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+import math
+from numbers import Integral
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,9 +16,29 @@ from torch import Tensor
 from workbench import draws
 from workbench.data.readers import embedded
 from workbench.data.record import Data
+from workbench.parameters import concrete
 
 ANGLES = (0.0, 15.0, 30.0, 45.0, 60.0, 75.0)
 """The rotations, in degrees, of RotatedMNIST's six domains."""
+
+
+class _CosineSine(torch.autograd.Function):
+    """Cosine and sine of degrees by SciPy, which is exact at multiples of 90; torch knows radians only."""
+
+    generate_vmap_rule = False
+
+    @staticmethod
+    def forward(degrees: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        angle = degrees.cpu().numpy()
+        return torch.as_tensor(special.cosdg(angle)), torch.as_tensor(special.sindg(angle))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: tuple[Tensor, Tensor]) -> None:
+        ctx.mark_non_differentiable(*output)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, degrees: Tensor) -> Any:
+        return _CosineSine.apply(degrees), (in_dims[0], in_dims[0])
 
 
 def rotate(
@@ -24,15 +46,19 @@ def rotate(
 ) -> Float[Tensor, "*sample row column"]:
     """Rotate about the centre with bilinear interpolation, zero outside: scipy.ndimage.rotate(order=1, reshape=False).
 
-    The angle may be a (vmapped) tensor, and gradients flow to the images.
+    Multiples of 90 degrees are exact: `torch.rot90`, as far as the image is square. The angle may be a (vmapped) number in a
+    tensor, and gradients flow to the images, not to the angle.
+
+    Raises ValueError for several angles at once, and for one that is not finite.
     """
     rows, columns = images.shape[-2:]
-    if isinstance(degrees, Tensor):
-        radians = torch.deg2rad(degrees.to(torch.float64))
-        cosine, sine = torch.cos(radians), torch.sin(radians)
-    else:
-        cosine, sine = (torch.tensor(f(float(degrees)), dtype=torch.float64) for f in (special.cosdg, special.sindg))
-    cosine, sine = cosine.to(images.device), sine.to(images.device)
+    angle = torch.as_tensor(degrees, dtype=torch.float64)
+    if angle.dim():
+        raise ValueError(f"degrees must be one number, got shape {tuple(angle.shape)}; use torch.func.vmap for several")
+    known = concrete(angle)
+    if known is not None and not math.isfinite(known):
+        raise ValueError(f"degrees must be finite, got {known}")
+    cosine, sine = (part.to(images.device) for part in _CosineSine.apply(angle))
     row = torch.arange(rows, dtype=torch.float64, device=images.device)[:, None]
     column = torch.arange(columns, dtype=torch.float64, device=images.device)[None, :]
     middle_row, middle_column = (rows - 1) / 2, (columns - 1) / 2
@@ -118,7 +144,8 @@ def leave_one_domain_out(data: Data, target: int | str, seed: int | Tensor, *, h
         raise ValueError(f"{data.name} has no domains; load a set that has, e.g. 'rotated-digits'")
     if target in data.domain_names:
         target = data.domain_names.index(str(target))
-    if not isinstance(target, int) or not 0 <= target < len(data.domain_names):
+    whole = isinstance(target, Integral) and not isinstance(target, bool)
+    if not whole or not 0 <= int(target) < len(data.domain_names):
         raise ValueError(f"target must be one of {', '.join(data.domain_names)} or its number, got {target!r}")
     if not 0 <= holdout < 1:
         raise ValueError(f"holdout must be in [0, 1), got {holdout}")

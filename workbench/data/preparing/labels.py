@@ -7,6 +7,8 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from workbench import draws
+from workbench.checks import require_count
+from workbench.parameters import concrete
 
 
 def label_noise(
@@ -18,18 +20,24 @@ def label_noise(
     self_flips: bool = False,
     stream: str = "label noise",
 ) -> tuple[Int[Tensor, " sample"], Bool[Tensor, " sample"]]:
-    """Symmetric label noise: the first floor(rate * n) labels are redrawn; the samples must be in random order.
+    """Symmetric label noise: floor(rate * n) labels, at places drawn at random, are redrawn.
 
     Without self flips a redrawn label is (y + uniform{1..K-1}) mod K, so it is always wrong; with them it is uniform
-    over all K classes, so it is wrong with probability 1 - 1/K. Seed and rate may be vmapped.
+    over all K classes, so it is wrong with probability 1 - 1/K. Seed and rate may be vmapped. With the same seed the noisy
+    places of a smaller rate are among those of a larger one.
 
     Returns the labels and the mask of those that were redrawn.
+
+    Raises ValueError for n_classes < 2, a rate outside [0, 1], and targets that are no classes in 0..n_classes-1.
     """
-    if n_classes < 2:
-        raise ValueError(f"n_classes must be at least 2 for label noise, got {n_classes}")
+    require_count("n_classes", n_classes, 2)
     if not isinstance(rate, Tensor) and not 0 <= rate <= 1:
         raise ValueError(f"rate must be in [0, 1], got {rate}")
     n = len(targets)
+    low, high = (concrete(targets.min()), concrete(targets.max())) if n else (0, 0)
+    if targets.is_floating_point() or (low is not None and high is not None and not 0 <= low <= high < n_classes):
+        found = f"{targets.dtype} numbers" if targets.is_floating_point() else f"{low:.0f} to {high:.0f}"
+        raise ValueError(f"targets must be integer classes in 0..{n_classes - 1}, got {found}")
     if self_flips:
         redrawn = draws.integers(seed, n_classes, (n,), stream=stream).to(targets.device)
     else:
@@ -37,5 +45,6 @@ def label_noise(
             targets + 1 + draws.integers(seed, n_classes - 1, (n,), stream=stream).to(targets.device)
         ) % n_classes
     # 0.29 * 100 is 28.999999999999996; the count a reader expects is 29.
-    noisy = torch.arange(n, device=targets.device) < torch.floor(torch.as_tensor(rate, dtype=torch.float64) * n + 1e-9)
+    place = draws.permutation(seed, n, stream=f"{stream} places").to(targets.device)
+    noisy = place < torch.floor(torch.as_tensor(rate, dtype=torch.float64) * n + 1e-9)
     return torch.where(noisy, redrawn, targets), noisy

@@ -43,22 +43,25 @@ def location_and_scale(
     """
     exact = inputs.to(torch.float64)
     zero, one = exact.new_zeros(()), exact.new_ones(())
+    if centre and standardise is not None:
+        raise ValueError("centre=True and standardise together would subtract two means; choose one")
     if standardise == "features":
-        location, scale = exact.mean(0), exact.std(0, correction=0)
+        over: tuple[int, ...] = (0,)
     elif standardise == "all":
-        location, scale = exact.mean(), exact.std(correction=0)
+        over = tuple(range(exact.dim()))
     elif standardise == "channels":
         if exact.dim() != 4:
             raise ValueError('standardise="channels" needs images; use "features" or "all" for a table')
         if channel_mean is not None and channel_deviation is not None and len(channel_mean) == exact.shape[1]:
             location, scale = exact.new_tensor(channel_mean), exact.new_tensor(channel_deviation)
-        else:
-            location, scale = exact.mean((0, 2, 3)), exact.std((0, 2, 3), correction=0)
-        location, scale = location[:, None, None], scale[:, None, None]
+            return location[:, None, None], scale[:, None, None]
+        over = (0, 2, 3)
     elif standardise is not None:
         raise ValueError(f"standardise must be one of {', '.join(STANDARDISE)} or None, got {standardise!r}")
     else:
         return (exact.mean(0) if centre else zero), one
-    if centre:
-        raise ValueError("centre=True and standardise together would subtract two means; choose one")
-    return location, torch.where(scale > 0, scale, one)
+    low, high = exact.amin(over, keepdim=True), exact.amax(over, keepdim=True)
+    location, scale = exact.mean(over, keepdim=True), exact.std(over, correction=0, keepdim=True)
+    # The mean of equal numbers is off by a rounding, and so is their deviation from zero.
+    varies = (high > low) & (scale > 0)
+    return torch.where(varies, location, low)[0], torch.where(varies, scale, one)[0]
