@@ -21,6 +21,11 @@ def require_nonnegative(name: str, value: float | Tensor) -> None:
     _require(name, value, "a finite number >= 0", lambda number: number >= 0)
 
 
+def require_finite(name: str, value: float | Tensor) -> None:
+    """Raise ValueError unless every entry of `value` is a finite number (values that differ from run to run pass)."""
+    _require(name, value, "a finite number", lambda number: True)
+
+
 def require_count(name: str, value: object, low: int = 1, high: int | None = None) -> None:
     """Raise ValueError unless `value` is an int in low..high."""
     whole = isinstance(value, Integral) and not isinstance(value, bool)

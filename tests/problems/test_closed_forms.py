@@ -204,7 +204,7 @@ def test_relu_fit_bounds():
         (lambda: TwoBasins(k=-1.0), "k must be a finite number > 0, got -1.0"),
         (lambda: TwoBasins(low=1.0, high=0.0), "low must be below high"),
         (lambda: ScalarFactorisation(0.0), "spread"),
-        (lambda: sparse_regression(0, n=30, d=30), "n < d = 30"),
+        (lambda: sparse_regression(0, n=30, d=30), "below d = 30: over-parametrised"),
         (lambda: sparse_regression(0, k=31), "k must be an int in 1..30, got 31"),
         (lambda: sparse_regression(0, n_test=5), "n_test"),
         (lambda: diagonal_network(sparse_regression(0), -0.1), "alpha must be a finite number > 0"),

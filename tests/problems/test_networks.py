@@ -36,7 +36,7 @@ def test_published_architectures_have_their_sizes(build, millions):
 )
 def test_residual_networks_train_through_a_classifier(build, norm):
     problem = classifier(_images(), model=build(norm), loss="cross_entropy")
-    run = wb.run(problem, wb.optimizers.sam(0.005, 0.01), steps=4, record=["train_loss"])
+    run = wb.run(problem, wb.optimizers.sam(0.0005, 0.01), steps=4, record=["train_loss"])
     losses = run.records["train_loss"].value
     assert losses[-1] < losses[0]
 

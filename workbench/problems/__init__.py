@@ -15,8 +15,8 @@ from workbench.problems.factorised.diagonal_network import (
     SquaresNetwork,
     diagonal_network,
 )
-from workbench.problems.factorised.diagonal_potential import argmin_phi, phi, phi_gradient
-from workbench.problems.factorised.matrix_sensing import MatrixSensing, matrix_sensing
+from workbench.problems.factorised.diagonal_potential import argmin_phi, interpolation_multipliers, phi, phi_gradient
+from workbench.problems.factorised.matrix_sensing import MatrixSensing, matrix_sensing, measured_matrix
 from workbench.problems.landscapes.quadratic import Quadratic, quadratic, random_rotation
 from workbench.problems.landscapes.rippled_parabola import RippledParabola
 from workbench.problems.landscapes.scalar import ScalarFactorisation, TwoBasins
@@ -67,9 +67,11 @@ __all__ = [
     "drift_rate",
     "first_order_decay_rate",
     "fourth_moment_constants",
+    "interpolation_multipliers",
     "least_squares",
     "logistic_regression",
     "matrix_sensing",
+    "measured_matrix",
     "networks",
     "phi",
     "phi_gradient",

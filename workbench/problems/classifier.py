@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int, Num
 from torch import Tensor, nn
 
-from workbench.checks import require_nonnegative
+from workbench.checks import require_count, require_nonnegative
 from workbench.curvature import EmpiricalLoss, empirical_loss
 from workbench.draws import Seed
 from workbench.parameters import concrete, inner
@@ -88,9 +88,11 @@ class Classifier(Problem[dict[str, Tensor]]):
         """Mean loss over these samples, without weight decay."""
         outputs = self.network.forward(parameters, inputs)
         if outputs.shape != targets.shape:
+            advice = "for a model with another number of classes than the data give n_classes"
+            classes = self.classification and outputs.dim() == 2 and outputs.shape[0] == targets.shape[0]
             raise ValueError(
-                f"the network's outputs {tuple(outputs.shape)} must have the shape of the targets {tuple(targets.shape)}; "
-                "for a model with another number of classes than the data give n_classes"
+                f"the network's outputs {tuple(outputs.shape)} must have the shape of the targets {tuple(targets.shape)}"
+                + (f"; {advice}" if classes else "")
             )
         return (_squared if self.loss_name == "squared" else _cross_entropy)(outputs, targets)
 
@@ -193,6 +195,8 @@ def classifier(
     dtype = dtype or (train_inputs.dtype if train_inputs.is_floating_point() else torch.get_default_dtype())
     if not dtype.is_floating_point:
         raise ValueError(f"dtype must be a floating-point type, got {dtype}")
+    if n_classes is not None:
+        require_count("n_classes", n_classes)
     classification = not train_targets.is_floating_point()
     if classification:
         n_classes = n_classes or getattr(data, "n_classes", 0) or _count_classes(train_targets)
@@ -239,6 +243,10 @@ def _parts(data: DataSet | tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor, 
     for part, inputs, targets in (("training", *parts[:2]), ("test", *parts[2:])):
         if len(inputs) != len(targets):
             raise ValueError(f"{part} inputs and targets differ in length: {len(inputs)} and {len(targets)}")
+    for targets in parts[1::2]:
+        if targets.dim() not in ((1, 2) if targets.is_floating_point() else (1,)):
+            wanted = "[sample] or [sample, output]" if targets.is_floating_point() else "[sample], one class each"
+            raise ValueError(f"targets of type {targets.dtype} must be {wanted}, got shape {tuple(targets.shape)}")
     if len(parts[0]) == 0:
         raise ValueError("data must have at least one training sample")
     return parts

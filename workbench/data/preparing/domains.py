@@ -37,8 +37,8 @@ class _CosineSine(torch.autograd.Function):
         ctx.mark_non_differentiable(*output)
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, degrees: Tensor) -> Any:
-        return _CosineSine.apply(degrees), (in_dims[0], in_dims[0])
+    def vmap(info: Any, in_dims: Any, *degrees: Tensor) -> Any:
+        return _CosineSine.apply(*degrees), (in_dims[0], in_dims[0])
 
 
 def rotate(

@@ -147,7 +147,10 @@ def left_out_digits(
         encoded(redrawn(chosen_labels[:, kept:], "training")).to(torch.float64),
         images.index_select(0, goal)[0],
         encoded(labels.index_select(0, goal)[0]),
-        "cross_entropy", 0.0, "he", True,
-        chosen[:, :kept].flatten(0, 1),
-        encoded(redrawn(chosen_labels[:, :kept], "validation")),
-    )  # fmt: skip
+        loss_name="cross_entropy",
+        weight_decay=0.0,
+        init="he",
+        classification=True,
+        validation_inputs=chosen[:, :kept].flatten(0, 1),
+        validation_targets=encoded(redrawn(chosen_labels[:, :kept], "validation")),
+    )

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from workbench.checks import require_positive
@@ -36,23 +37,39 @@ def phi_gradient(beta: Float[Tensor, " feature"], alpha: float | Tensor) -> Floa
 
 
 def argmin_phi(
-    inputs: Float[Tensor, "sample feature"],
-    targets: Float[Tensor, " sample"],
-    alpha: float | Float[Tensor, ""] | Float[Tensor, " feature"],
+    inputs: ArrayLike | Float[Tensor, "sample feature"],
+    targets: ArrayLike | Float[Tensor, " sample"],
+    alpha: float | ArrayLike | Float[Tensor, ""] | Float[Tensor, " feature"],
 ) -> Float[Tensor, " feature"]:
-    """The minimiser of phi_alpha among the predictors with X beta = y, in float64.
+    """The minimiser of phi_alpha among the predictors with X beta = y, in float64; tensors, NumPy arrays or lists.
 
     Damped Newton on the dual  min_nu sum_j (alpha_j^2/2) cosh(4 (X^T nu)_j) - <nu, y>  with
     beta = 2 alpha^2 sinh(4 X^T nu), until |X beta - y| <= 1e-12 max(1, |y|). One problem, or one per run under vmap.
     NaN where no minimiser was found: X beta = y has no solution, or an entry is not finite. Not differentiable.
     Raises ValueError when alpha is not positive or shapes do not fit.
     """
-    require_positive("alpha", alpha)
-    if inputs.dim() != 2 or targets.shape != inputs.shape[:1]:
+    beta, _ = _solved(inputs, targets, alpha)
+    return beta
+
+
+def interpolation_multipliers(
+    inputs: ArrayLike | Float[Tensor, "sample feature"],
+    targets: ArrayLike | Float[Tensor, " sample"],
+    alpha: float | ArrayLike | Float[Tensor, ""] | Float[Tensor, " feature"],
+) -> Float[Tensor, " sample"]:
+    """nu with grad phi_alpha(beta) = X^T nu at `argmin_phi`'s beta: the solution of the dual, which certifies beta's."""
+    _, nu = _solved(inputs, targets, alpha)
+    return nu
+
+
+def _solved(inputs: Any, targets: Any, alpha: Any) -> tuple[Tensor, Tensor]:
+    inputs, targets = (torch.as_tensor(part) for part in (inputs, targets))
+    scale = torch.as_tensor(alpha, dtype=torch.float64)
+    require_positive("alpha", scale)
+    if inputs.dim() != 2 or targets.shape != inputs.shape[:1] or not inputs.numel():
         raise ValueError(
             f"inputs must be [sample, feature] and targets [sample], got {tuple(inputs.shape)} and {tuple(targets.shape)}"
         )
-    scale = torch.as_tensor(alpha, dtype=torch.float64)
     if scale.dim() > 1 or (scale.dim() == 1 and scale.shape != inputs.shape[1:]):
         raise ValueError(
             f"alpha must be one number or one per feature ({inputs.shape[1]}), got shape {tuple(scale.shape)}"
@@ -66,33 +83,34 @@ class _ArgminPhi(torch.autograd.Function):
     generate_vmap_rule = False
 
     @staticmethod
-    def forward(inputs: Tensor, targets: Tensor, alpha: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(inputs: Tensor, targets: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         shape = torch.broadcast_shapes(inputs.shape[:-2], targets.shape[:-1], alpha.shape[:-1])
         flat = [
             tensor.expand(*shape, *tensor.shape[-kept:]).reshape(-1, *tensor.shape[-kept:])
             for tensor, kept in ((inputs, 2), (targets, 1), (alpha, 1))
         ]
-        return _newton(*flat).reshape(*shape, inputs.shape[-1])
+        beta, nu = _newton(*flat)
+        return beta.reshape(*shape, inputs.shape[-1]), nu.reshape(*shape, inputs.shape[-2])
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
-        ctx.mark_non_differentiable(output)
+    def setup_context(ctx: Any, inputs: Any, output: tuple[Tensor, Tensor]) -> None:
+        ctx.mark_non_differentiable(*output)
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, *tensors: Tensor) -> tuple[Tensor, int]:
+    def vmap(info: Any, in_dims: Any, *tensors: Tensor) -> Any:
         # Runs lead; a tensor shared by all runs gets a leading dimension of one and is broadcast in `forward`.
         leading = [
             tensor.unsqueeze(0) if dim is None else tensor.movedim(dim, 0)
             for tensor, dim in zip(tensors, in_dims, strict=True)
         ]
-        return _ArgminPhi.apply(*leading), 0
+        return _ArgminPhi.apply(*leading), (0, 0)
 
 
 def _newton(
     inputs: Float[Tensor, "run sample feature"],
     targets: Float[Tensor, "run sample"],
     alpha: Float[Tensor, "run feature"],
-) -> Float[Tensor, "run feature"]:
+) -> tuple[Float[Tensor, "run feature"], Float[Tensor, "run sample"]]:
     squared = alpha**2
     goal = targets.norm(dim=1).clamp(min=1.0)
     identity = torch.eye(inputs.shape[1], dtype=inputs.dtype, device=inputs.device)
@@ -125,7 +143,7 @@ def _newton(
         nu = nu + _armijo(dual, nu, step, length, (gap * step).sum(1))[:, None] * step
     beta = 2 * squared * torch.sinh(exponents(nu))
     found = usable & (residual(nu).norm(dim=1) <= 1e3 * TOLERANCE * goal)
-    return torch.where(found[:, None], beta, torch.nan)
+    return torch.where(found[:, None], beta, torch.nan), torch.where(found[:, None], nu, torch.nan)
 
 
 def _armijo(dual: Any, nu: Tensor, step: Tensor, length: Tensor, slope: Tensor) -> Tensor:

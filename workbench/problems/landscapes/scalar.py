@@ -11,50 +11,53 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench import draws
-from workbench.checks import require_positive
+from workbench.checks import require_finite, require_positive
 from workbench.draws import Seed
 from workbench.problems.base import Batch, Measure, Problem
 
 
 @dataclass(frozen=True, eq=False)
 class ScalarFactorisation(Problem[Tensor]):
-    """f(u, v) = 1/2 (u v - 1)^2, parameters (u, v).
+    """f(u, v) = 1/2 (u v - c)^2, parameters (u, v), c = `product`.
 
-    The minima are the hyperbola u v = 1, with Hessian eigenvalues 0 and u^2 + v^2 >= 2; the origin is a strict saddle with
-    eigenvalues -1 and 1. Starts are uniform on [-spread, spread]^2. Many runs may be given side by side, as columns.
+    The minima are the hyperbola u v = c, with Hessian eigenvalues 0 and u^2 + v^2 >= 2 |c|; for c != 0 the origin is a strict
+    saddle with eigenvalues -|c| and |c|. Starts are uniform on [-spread, spread]^2. Many runs may be given side by side, as
+    columns.
     """
 
     spread: float | Tensor = 3.0
+    product: float | Tensor = 1.0
     minimum = 0.0
 
     def __post_init__(self) -> None:
         require_positive("spread", self.spread)
+        require_finite("product", self.product)
 
     def initial(self, seed: Seed) -> Float[Tensor, " parameter"]:
         return self.spread * draws.uniform(seed, (2,), low=-1.0, high=1.0, stream="initial")
 
     def loss(self, parameters: Float[Tensor, "parameter *run"]) -> Float[Tensor, "*run"]:
-        return 0.5 * (parameters[0] * parameters[1] - 1.0) ** 2
+        return 0.5 * (parameters[0] * parameters[1] - self.product) ** 2
 
     def gradient(
         self, parameters: Float[Tensor, "parameter *run"], batch: Batch | None = None
     ) -> Float[Tensor, "parameter *run"]:
-        return (parameters[0] * parameters[1] - 1.0) * parameters.flip(0)
+        return (parameters[0] * parameters[1] - self.product) * parameters.flip(0)
 
     def hessian(self, parameters: Float[Tensor, "parameter *run"]) -> Float[Tensor, "parameter parameter *run"]:
-        """[[v^2, 2uv - 1], [2uv - 1, u^2]]."""
+        """[[v^2, 2uv - c], [2uv - c, u^2]]."""
         u, v = parameters.unbind(0)
-        mixed = 2 * u * v - 1
+        mixed = 2 * u * v - self.product
         return torch.stack([torch.stack([v * v, mixed]), torch.stack([mixed, u * u])])
 
     def sharpness(self, parameters: Float[Tensor, "parameter *run"]) -> Float[Tensor, "*run"]:
         """Largest Hessian eigenvalue."""
         u, v = parameters.unbind(0)
-        return 0.5 * (u * u + v * v + torch.hypot(u * u - v * v, 2 * (2 * u * v - 1)))
+        return 0.5 * (u * u + v * v + torch.hypot(u * u - v * v, 2 * (2 * u * v - self.product)))
 
     @property
     def saddle(self) -> Float[Tensor, " parameter"]:
-        """The origin."""
+        """The origin, a saddle unless c = 0."""
         return torch.zeros(2, dtype=torch.float64)
 
     @property

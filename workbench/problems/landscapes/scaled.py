@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -13,12 +14,18 @@ from workbench.draws import Seed
 from workbench.parameters import Parameters, scale
 from workbench.problems.base import Batch, Measure, Problem
 
+_SCALED = ("minimum", "spectrum", "smoothness", "strong_convexity", "pl_constant")
+_SCALED_AT_POINTS = ("hessian", "sharpness")
+_KEPT = ("minimiser", "saddle")
+
 
 @dataclass(frozen=True, eq=False)
 class Scaled(Problem[Parameters]):
-    """factor times the loss of `problem`, with its data, its starts and its own measures.
+    """factor times the loss of `problem`, with its data, strata, starts, measures and closed forms.
 
-    The step size of gradient descent may absorb the factor, and so may rho of USAM, but not rho of SAM, which is a length.
+    What the problem knows of its loss is scaled (minimum, Hessian, spectrum, smoothness, strong convexity, PL constant,
+    sharpness), what it knows of points is not (minimiser, saddle). Whatever else it has is found at `.problem`. The step size
+    of gradient descent may absorb the factor, and so may rho of USAM, but not rho of SAM, which is a length.
     """
 
     problem: Problem
@@ -30,6 +37,10 @@ class Scaled(Problem[Parameters]):
     @property
     def data(self) -> Batch:
         return self.problem.data
+
+    @property
+    def strata(self) -> tuple[int, ...]:
+        return self.problem.strata
 
     def initial(self, seed: Seed) -> Parameters:
         return self.problem.initial(seed)
@@ -48,4 +59,19 @@ class Scaled(Problem[Parameters]):
 
     @property
     def measures(self) -> Mapping[str, Measure]:
-        return {**self.problem.measures, **super().measures}
+        own = self.problem.measures
+        scaled = {
+            name: replace(own[name], function=lambda parameters, name=name: self.factor * own[name](parameters))
+            for name in _SCALED_AT_POINTS
+            if name in own
+        }
+        return {**own, **scaled, **super().measures}
+
+    def __getattr__(self, name: str) -> Any:
+        known = name in (*_SCALED, *_SCALED_AT_POINTS, *_KEPT)
+        if not known or not hasattr(self.problem, name):
+            raise AttributeError(f"Scaled has no {name!r}; what {type(self.problem).__name__} has is at .problem")
+        value = getattr(self.problem, name)
+        if name in _KEPT:
+            return value
+        return self.factor * value if name in _SCALED else lambda parameters: self.factor * value(parameters)

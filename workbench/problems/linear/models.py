@@ -13,9 +13,11 @@ from torch.nn import functional
 from workbench import draws, memory
 from workbench.checks import require_count, require_nonnegative, require_positive
 from workbench.draws import Seed
+from workbench.parameters import concrete
 from workbench.problems.base import Batch, Problem
 
 PerSample = Float[Tensor, " sample"]
+_MOST_STEPS = 2000
 
 
 class Samples(Protocol):
@@ -32,6 +34,17 @@ class _LinearModel(Problem[Tensor]):
     inputs: Float[Tensor, "sample feature"]
     targets: Float[Tensor, " sample"]
     l2: float
+
+    def __post_init__(self) -> None:
+        shapes = tuple(self.inputs.shape), tuple(self.targets.shape)
+        if len(shapes[0]) != 2 or 0 in shapes[0] or shapes[1] != shapes[0][:1]:
+            raise ValueError(
+                f"inputs must be [sample, feature] and targets [sample], at least one of each, got {shapes[0]} and {shapes[1]}"
+            )
+        if not self.inputs.is_floating_point() or self.inputs.dtype != self.targets.dtype:
+            raise ValueError(
+                f"inputs and targets must be of one floating-point type, got {self.inputs.dtype} and {self.targets.dtype}"
+            )
 
     def _losses(self, predictions: PerSample, targets: PerSample) -> PerSample:
         raise NotImplementedError
@@ -75,6 +88,7 @@ class LeastSquares(_LinearModel):
     l2: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_nonnegative("l2", self.l2)
 
     def _losses(self, predictions: PerSample, targets: PerSample) -> PerSample:
@@ -99,20 +113,25 @@ class LeastSquares(_LinearModel):
 
     @property
     def pl_constant(self) -> Float[Tensor, ""]:
-        """Largest alpha with |grad L|^2 >= 2 alpha (L - min L): the smallest eigenvalue that belongs to the data (for l2 > 0
-        the smallest of all). Zero for linearly dependent columns of X with n >= d, or rows with n < d.
+        """Largest alpha with |grad L|^2 >= 2 alpha (L - min L) everywhere: the smallest eigenvalue that is not zero (for l2 > 0
+        the smallest of all), +inf where every input is zero.
+
+        Singular values of X below max(n, d) eps times the largest one count as zero: X is then rank-deficient.
         """
         n, d = self.inputs.shape
-        if n >= d or self.l2 > 0:
-            return self.spectrum[0]
-        return torch.linalg.eigvalsh(self.inputs @ self.inputs.mT / n)[0]
+        _, singular, _ = _factors(self.inputs)
+        curvatures = singular**2 / n + self.l2
+        if self.l2 == 0:
+            return torch.where(singular > 0, curvatures, torch.inf).amin()
+        return curvatures.amin() if n >= d else curvatures.new_tensor(self.l2)
 
     @property
     def minimiser(self) -> Float[Tensor, " feature"]:
         """The minimiser, the shortest one where there are many."""
-        if self.l2 > 0:
-            return torch.linalg.solve(self.hessian(), self.inputs.mT @ self.targets / self.n_samples)
-        return torch.linalg.pinv(self.inputs) @ self.targets
+        left, singular, right = _factors(self.inputs)
+        inverse = singular / (singular**2 + self.n_samples * self.l2)
+        weights = torch.where(singular > 0, inverse, 0.0) * (left.mT @ self.targets)
+        return right.mT @ weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,18 +141,23 @@ class LogisticRegression(_LinearModel):
     l2: float = 0.01
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_positive("l2", self.l2)
+        if concrete((self.targets.abs() == 1).all()) is False:
+            raise ValueError("targets must be +1 and -1; classes 0 and 1 are 2 * classes - 1")
 
     def _losses(self, predictions: PerSample, targets: PerSample) -> PerSample:
-        return functional.softplus(-targets * predictions)
+        # torch's softplus is off by 2e-9 beyond 20.
+        return -functional.logsigmoid(targets * predictions)
 
     def _slopes(self, predictions: PerSample, targets: PerSample) -> PerSample:
         return -targets * torch.sigmoid(-targets * predictions)
 
     def hessian(self, parameters: Float[Tensor, " feature"]) -> Float[Tensor, "feature feature"]:
         """X^T diag(p(1-p)) X/n + l2 I."""
-        share = torch.sigmoid(self.inputs @ parameters)
-        return _second_moments(self.inputs, self.l2, share * (1 - share))
+        margins = self.inputs @ parameters
+        # 1 - sigmoid(m) would lose all digits of what remains at large margins.
+        return _second_moments(self.inputs, self.l2, torch.sigmoid(margins) * torch.sigmoid(-margins))
 
     @property
     def smoothness(self) -> Float[Tensor, ""]:
@@ -147,16 +171,33 @@ class LogisticRegression(_LinearModel):
 
     @property
     def minimiser(self) -> Float[Tensor, " feature"]:
-        """By damped Newton steps, to rounding."""
-        point = torch.zeros(self.inputs.shape[1], dtype=self.inputs.dtype)
-        for _ in range(100):
-            gradient = self.gradient(point)
-            newton = torch.linalg.solve(self.hessian(point), gradient)
-            decrement = (gradient * newton).sum().sqrt()
-            point = point - newton / (1 + decrement)
-            if decrement < 1e-12:
+        """By damped Newton steps in float64, to rounding, also for separable data and little regularisation.
+
+        Raises ValueError where they do not end, and inside a sweep, where every run would need its own number of steps.
+        """
+        left, singular, right = _factors(self.inputs.double())
+        if concrete(singular.amax()) is None:
+            raise ValueError(
+                "minimiser takes a number of steps that differs from run to run: ask for it outside the sweep"
+            )
+        # Along the rows of X alone: across them the solution is zero, and rounding over a small l2 would not be.
+        kept = singular > 0
+        signed = self.targets.double()[:, None] * (left[:, kept] * singular[kept])
+        n, ridge = len(signed), self.l2 * torch.eye(signed.shape[1], dtype=signed.dtype)
+        point = signed.new_zeros(signed.shape[1])
+        for _ in range(_MOST_STEPS):
+            margins = signed @ point
+            wrong, curvature = torch.sigmoid(-margins), torch.sigmoid(margins) * torch.sigmoid(-margins)
+            gradient = self.l2 * point - signed.mT @ wrong / n
+            newton, failed = torch.linalg.solve_ex(signed.mT @ (curvature[:, None] * signed) / n + ridge, gradient)
+            # The loss is self-concordant in the margins: a step that changes them by d is safe at log(1 + d)/d of its length.
+            change, size = (signed @ newton).abs().amax(), margins.abs().amax()
+            if failed or not torch.isfinite(change):
                 break
-        return point
+            point = point - (torch.log1p(change) / change if change > 0 else 1.0) * newton
+            if change <= 1e-9 * size or change <= 1e-14:
+                return (right[kept].mT @ point).to(self.inputs.dtype)
+        raise ValueError(f"Newton's method does not end at l2={self.l2:g}: regularise more, or scale the inputs")
 
 
 def least_squares(data: Samples, *, l2: float = 0.0) -> LeastSquares:
@@ -192,6 +233,13 @@ def _design(data: Samples) -> tuple[Tensor, Tensor]:
     if targets.is_floating_point():
         return inputs, targets.double() - targets.double().mean()
     return inputs, torch.where(targets == 0, 1.0, -1.0).double()
+
+
+def _factors(inputs: Tensor) -> tuple[Tensor, Float[Tensor, " rank"], Tensor]:
+    """X = U diag(s) V^T with singular values that are rounding's set to zero."""
+    left, singular, right = torch.linalg.svd(inputs, full_matrices=False)
+    small = max(inputs.shape) * torch.finfo(inputs.dtype).eps * singular.amax()
+    return left, torch.where(singular > small, singular, 0.0), right
 
 
 def _second_moments(inputs: Tensor, l2: float, weights: Tensor | None = None) -> Float[Tensor, "feature feature"]:

@@ -31,7 +31,8 @@ class SparseRegression:
 @draws.seeded
 def _rows(seed: int, n: int, d: int, k: int, n_test: int) -> np.ndarray:
     """Training inputs, reduced test inputs and truth, stacked: [n + d + 1, d]."""
-    generator = np.random.RandomState(seed)
+    # RandomState takes larger seeds as words only.
+    generator = np.random.RandomState(seed if seed < 2**32 else [seed % 2**32, seed >> 32])
     inputs = generator.multivariate_normal(np.zeros(d), np.eye(d), n)
     test_inputs = generator.multivariate_normal(np.zeros(d), np.eye(d), n_test)
     truth = generator.randn(d)
@@ -50,8 +51,7 @@ def sparse_regression(seed: Seed = 0, n: int = 20, d: int = 30, k: int = 3, n_te
     require_count("d", d, 2)
     require_count("k", k, 1, d)
     require_count("n_test", n_test, d)
-    if not isinstance(n, int) or not 1 <= n < d:
-        raise ValueError(f"n must be an int with 1 <= n < d = {d} (over-parametrised), got {n!r}")
+    require_count(f"n (below d = {d}: over-parametrised)", n, 1, d - 1)
     rows = _rows(seed, n, d, k, n_test)
     inputs, test_inputs, truth = rows[:n], rows[n:-1], rows[-1]
     return SparseRegression(inputs, inputs @ truth, test_inputs, test_inputs @ truth, truth)
