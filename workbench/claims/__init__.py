@@ -18,6 +18,11 @@ A card is one file, `papers/<slug>/paper.toml`:
 ... min = 1
 ... meaning = "number of runs"
 ...
+... [parameters.step_size]
+... type = "float"
+... default = 0.1
+... meaning = "the small step size; the large one is 0.5"
+...
 ... [presets.smoke]
 ... n_seeds = 6
 ...
@@ -27,6 +32,11 @@ A card is one file, `papers/<slug>/paper.toml`:
 ... source = "Table 1"
 ... origin = "printed"
 ... paper = "-0.3 pp"
+... seeds = "n_seeds"
+...
+... [[claim.control]]
+... name = "same-steps"
+... set = { step_size = 0.5 }
 ...
 ... [[claim.condition]]
 ... quantity = "test error, small minus large steps"
@@ -41,21 +51,22 @@ A notebook reads it, validates its parameters before computing, hands over its s
 >>> os.environ["WORKBENCH_PAPERS"] = str(folder.parent)
 >>> from workbench.claims import card
 >>> gradient_descent = card("gradient-descent")
->>> p = gradient_descent.parameters(n_seeds=10, preset="smoke")
->>> p.n_seeds                             # left at the card's default, so the preset decides
+>>> gradient_descent.parameters(preset="smoke").n_seeds     # a notebook says card.parameters(globals())
 6
 >>> gradient_descent.check("small-steps-win", [-0.31, -0.25, -0.36, -0.29, -0.33, -0.27])
 ✔ reproduced: small-steps-win
   claim   Small steps generalise better (Table 1; printed)
   paper   -0.3 pp
-  ours    test error, small minus large steps: mean -0.302 [-0.344, -0.259] pp (95 %, n = 6); claimed < 0 pp
->>> gradient_descent.scoreboard().counts
-{'reproduced': 1, 'contradicted': 0, 'inconclusive': 0, 'not run': 0}
+  ours    test error, small minus large steps: mean -0.302 [-0.344, -0.247] pp (95 %, n = 6); claimed < 0 pp
+  control same-steps
+>>> gradient_descent.scoreboard().counts["reproduced"]
+1
 >>> del os.environ["WORKBENCH_PAPERS"]
 '''
 
 from .card import Card, card, cards
 from .errors import CardError, ParameterError
+from .schema import Claim
 from .verdict import Verdict
 
-__all__ = ["Card", "CardError", "ParameterError", "Verdict", "card", "cards"]
+__all__ = ["Card", "CardError", "Claim", "ParameterError", "Verdict", "card", "cards"]

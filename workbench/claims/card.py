@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
@@ -101,7 +102,7 @@ class Card:
     def with_court(self, verdicts: Iterable[Verdict]) -> list[Verdict]:
         """Verdicts with what court.json says of their claims: broken seals and the last audit."""
         broken, audit = seals.broken(self._content, self._court), self._court.get("audit", {}).get("claims", {})
-        old = {"stale": True} if seals.stale(self._court) else {}
+        old = {"stale": True} if self._stale else {}
         return [
             replace(one, unsealed=broken.get(one.id, ""), audit={**audit[one.id], **old} if one.id in audit else {})
             for one in verdicts
@@ -110,7 +111,11 @@ class Card:
     @property
     def audit(self) -> str:
         """The last audit in a sentence; empty without one."""
-        return seals.audit_line(self._court, seals.stale(self._court))
+        return seals.audit_line(self._court, self._stale)
+
+    @cached_property
+    def _stale(self) -> bool:
+        return seals.stale(self._court)
 
     def _preset_name(self, preset: str | None) -> str:
         name = preset or os.environ.get("WORKBENCH_PRESET") or "laptop"

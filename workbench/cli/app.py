@@ -83,6 +83,7 @@ commands = {
     "verify": "workbench.cli.rerun:verify",
     "clean": "workbench.cli.rerun:clean",
     "sync": "workbench.cli.court:sync",
+    "audit": "workbench.cli.court:audit",
     "lab": "workbench.lab.server:lab",
     "doctor": "workbench.cli.doctor:doctor",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,3 +29,49 @@ def sync(
             console.print(f"{slug}: parameters cell written")
     if differing:
         raise ValueError("\n".join([*differing, "`workbench sync` writes the cells from the cards"]))
+
+
+def audit(
+    papers: Annotated[list[str] | None, typer.Argument(help="Slugs; default: every paper with a notebook.")] = None,
+    blocks: Annotated[int, typer.Option(min=0, max=50, help="Fresh blocks of seeds.")] = 8,
+    controls: Annotated[bool, typer.Option("--controls", help="Also under every negative control.")] = False,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Worker processes.")] = None,
+    preset: Annotated[str, typer.Option(help="smoke, laptop or paper; only laptop is recorded.")] = "laptop",
+    first_seed: Annotated[int, typer.Option(min=1, help="First seed of the first block.")] = 100_000,
+    keep: Annotated[bool, typer.Option(help="Record it in papers/<slug>/court.json, with seals.")] = True,
+    out: Annotated[Path | None, typer.Option("--out", "--store", help="Folder of the run store.")] = None,
+) -> None:
+    """Do the verdicts hold on other seeds, and could they have come out otherwise?"""
+    from workbench import claims
+    from workbench.batch import auditing, provenance
+    from workbench.batch import papers as known
+    from workbench.batch.plan import decide
+    from workbench.batch.results.store import Store
+    from workbench.batch.running.execute import Options
+    from workbench.cli.rerun import carry_out
+
+    console = Console()
+    slugs = papers or [slug for slug in known.known() if known.notebook_of(slug).is_file()]
+    audits = [auditing.audit_of(slug, blocks, controls, first_seed, preset) for slug in slugs]
+    store = Store(out or known.default_store())
+    options = Options(store=str(store.root.resolve()), git=provenance.git_state())
+    decisions = list(decide([job for one in audits for job in one.jobs], store))
+    records, finish = carry_out(console, decisions, options, jobs)
+    by_key = {record.content["key"]: record for record in records}
+    for one in audits:
+        missing = sum(job.key not in by_key for job in one.jobs)
+        if missing:
+            console.print(f"{one.slug}: {missing} of {len(one.jobs)} jobs did not finish; no table", style="yellow")
+            continue
+        card, committed = claims.card(one.slug), by_key[one.committed.key]
+        found = auditing.rows(
+            card,
+            committed,
+            [by_key[job.key] for job in one.blocks],
+            {name: by_key[job.key] for name, job in one.controls.items()},
+        )
+        console.print()
+        console.print(auditing.table(card, found))
+        if keep and preset == "laptop":
+            auditing.record(card, one, found, committed)
+    finish()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +14,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from workbench.batch.jobs import Job
     from workbench.batch.results.store import Record
+    from workbench.batch.running.execute import Options
     from workbench.batch.running.workers import Workers
 
 Store = Annotated[
@@ -53,10 +54,8 @@ def run(
     from workbench.batch import provenance
     from workbench.batch.plan import decide
     from workbench.batch.report.scoreboard import scoreboard
-    from workbench.batch.results.store import Record, Store, read_record
+    from workbench.batch.results.store import Store
     from workbench.batch.running.execute import Options
-    from workbench.batch.running.progress import Progress
-    from workbench.batch.running.schedule import run_jobs
 
     console = Console()
     # An option takes one word, so that of `--zip a=1,2 b=3,4` the second comes here.
@@ -96,9 +95,37 @@ def run(
         memory=None if memory is None else int(memory * 2**30),
         git=provenance.git_state(),
     )
+    records, finish = carry_out(console, decisions, options, jobs, scheduler, retries=retries, fail_fast=fail_fast)
+    if records:
+        console.print()
+        console.print(scoreboard(records))
+    finish()
+
+
+def carry_out(
+    console: Console,
+    decisions: Sequence[tuple[Job, Record | None, str]],
+    options: Options,
+    jobs: int | None = None,
+    scheduler: str | None = None,
+    *,
+    retries: int = 0,
+    fail_fast: bool = False,
+) -> tuple[list[Record], Callable[[], None]]:
+    """Run the jobs that have no standing record, with their progress on the console.
+
+    Returns:
+        the finished records of all jobs, and what to call last: it prints the headline and raises `typer.Exit` where the
+        run was interrupted or a job failed.
+    """
+    from workbench.batch.results.store import Record, Store, read_record
+    from workbench.batch.running.progress import Progress
+    from workbench.batch.running.schedule import run_jobs
+
+    store = Store(options.store)
     done = [record for _, record, _ in decisions if record is not None]
     if done:
-        console.print(Text(f"= {len(done)} of {len(planned)} jobs are finished already", style="dim"))
+        console.print(Text(f"= {len(done)} of {len(decisions)} jobs are finished already", style="dim"))
     todo = [job for job, record, _ in decisions if record is None]
     with (
         _workers(scheduler, jobs, options.memory) as workers,
@@ -107,21 +134,21 @@ def run(
         result = run_jobs(todo, options, workers.submit, progress, retries=retries, fail_fast=fail_fast)
     places = [Path(outcome.folder) for outcome in result.outcomes.values() if outcome.folder]
     records = done + [Record(place, content) for place in places if (content := read_record(place)) is not None]
-    records = [record for record in records if record.finished]
-    if records:
-        console.print()
-        console.print(scoreboard(records))
-    if todo:
-        console.print(progress.headline())
-    if result.interrupted:
-        console.print("Interrupted. Nothing finished is lost; the same command does the rest.", style="yellow")
-        raise typer.Exit(130)
-    if result.count("failed"):
-        console.print(
-            f"Failed jobs keep their notebook and error in {store.root}; `workbench status` lists them.",
-            highlight=False,
-        )
-        raise typer.Exit(1)
+
+    def finish() -> None:
+        if todo:
+            console.print(progress.headline())
+        if result.interrupted:
+            console.print("Interrupted. Nothing finished is lost; the same command does the rest.", style="yellow")
+            raise typer.Exit(130)
+        if result.count("failed"):
+            console.print(
+                f"Failed jobs keep their notebook and error in {store.root}; `workbench status` lists them.",
+                highlight=False,
+            )
+            raise typer.Exit(1)
+
+    return [record for record in records if record.finished], finish
 
 
 def _workers(scheduler: str | None, jobs: int | None, memory: int | None) -> AbstractContextManager[Workers]:
