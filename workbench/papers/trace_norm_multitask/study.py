@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -13,7 +14,7 @@ from workbench.papers.trace_norm_multitask.data import MultitaskData, multitask_
 from workbench.papers.trace_norm_multitask.dimension import statistical_dimension
 from workbench.papers.trace_norm_multitask.trace_norm import TraceNormFit, theory_lambda, trace_norm_fit
 
-METHODS = ("trace norm", "ridge", "moments", "refit", "oracle", "Burer-Monteiro")
+METHODS = ("trace norm", "ridge", "moments", "refit", "oracle")
 
 
 def compare(
@@ -26,7 +27,6 @@ def compare(
     sigma: float = 1.0,
     lam_scale: float = 1.0,
     pool: int | None = None,
-    burer_monteiro_at: int | None = None,
     tol: float = 1e-8,
     max_iter: int = 2000,
     **law: object,
@@ -39,7 +39,6 @@ def compare(
         d, r, sigma: dimension, rank, noise.
         lam_scale: lambda as a multiple of `theory_lambda`.
         pool: fit groups of this many tasks apart (a control: more tasks, nothing more to share); divides every T.
-        burer_monteiro_at: the number of tasks at which Burer-Monteiro is run too.
         tol, max_iter: of `trace_norm_fit`.
         law: features, subspace and independent of `multitask_data`.
 
@@ -66,8 +65,6 @@ def compare(
             "refit": rivals.refit(data, learned),
             "oracle": rivals.oracle(data),
         }
-        if burer_monteiro_at == tasks:
-            found["Burer-Monteiro"] = rivals.burer_monteiro(data, r, seed=seed)
         for name, one in found.items():
             error[(*place, METHODS.index(name))] = rivals.error(one, data)
         sine[place] = [rivals.sine_distance(data.subspace, one) for one in (learned, moments)]
@@ -87,6 +84,22 @@ def compare(
     )
     result.tasks.attrs["long_name"] = "number of tasks $T$"
     return result.assign_coords(estimate=["trace norm", "moments"])
+
+
+def factorised(
+    seeds: Iterable[int], m: Sequence[int], *, n_tasks: int, d: int, r: int, sigma: float = 1.0, tol: float = 1e-8
+) -> xr.Dataset:
+    """error(seed, m, estimator) of Burer-Monteiro and of the trace norm on the same data."""
+    seeds = list(seeds)
+    error = np.zeros((len(seeds), len(m), 2))
+    for i, j in np.ndindex(len(seeds), len(m)):
+        data = multitask_data(n_tasks, m[j], d, r, sigma, seed=seeds[i])
+        error[i, j, 0] = rivals.error(rivals.burer_monteiro(data, r, seed=seeds[i]), data)
+        error[i, j, 1] = rivals.error(_fit(data, 1.0, tol, 2000).weights, data)
+    return xr.Dataset(
+        {"error": (("seed", "m", "estimator"), error, {"long_name": "error $|W-W^*|_F/\\sqrt{T}$"})},
+        coords={"seed": seeds, "m": list(m), "estimator": ["Burer-Monteiro", "trace norm"]},
+    )
 
 
 def _fit(
@@ -140,18 +153,19 @@ def along_noise(
     n_tasks: int,
     d: int,
     r: int,
+    data_r: int | None = None,
     tol: float = 1e-6,
     max_iter: int = 4000,
 ) -> xr.Dataset:
-    """error and gap (seed, m, sigma) on the same features and coefficients at every noise level; and delta/T.
+    """error and gap (seed, m, sigma) on the same features and coefficients at every noise level; and delta/T of rank r.
 
-    At small sigma the objective is tiny, so the gap that can be asked for is larger: the error is what must not move.
+    `data_r` gives the data another rank (a control). At small sigma the objective is tiny, so the gap that can be asked for is larger: the error is what must not move.
     """
     seeds = list(seeds)
     shape = (len(seeds), len(m), len(sigmas))
     error, gap = np.zeros(shape), np.zeros(shape)
     for i, j, k in np.ndindex(*shape):
-        data = multitask_data(n_tasks, m[j], d, r, sigmas[k], seed=seeds[i])
+        data = multitask_data(n_tasks, m[j], d, data_r or r, sigmas[k], seed=seeds[i])
         fit = _fit(data, 1.0, tol, max_iter)
         error[i, j, k], gap[i, j, k] = rivals.error(fit.weights, data), fit.gap
     dims = ("seed", "m", "sigma")
@@ -167,6 +181,17 @@ def along_noise(
         },
         coords={"seed": seeds, "m": list(m), "sigma": list(sigmas)},
     )
+
+
+def around_threshold(d: int, n_tasks: int, r: int) -> list[int]:
+    """Two samples below and three above the recovery threshold: ceil(delta/T) - 2 and ceil(delta/T) + 3."""
+    threshold = math.ceil(statistical_dimension(d, n_tasks, r) / n_tasks)
+    return [threshold - 2, threshold + 3]
+
+
+def recovered(noise: xr.Dataset, r: int) -> xr.DataArray:
+    """Whether error/sqrt(r) is below sqrt(sigma), the geometric middle of sigma (recovered) and 1 (not)."""
+    return noise.error / math.sqrt(r) < np.sqrt(noise.sigma)
 
 
 def transfer(
