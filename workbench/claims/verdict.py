@@ -132,9 +132,12 @@ def _evidence(condition: Condition, samples: Any) -> tuple[list[Evidence], int, 
         if not isinstance(samples, tuple) or len(samples) != 2:
             raise ValueError("a slope needs a tuple (sizes, samples with dimensions size and seed)")
         sizes, y = as_array(samples[0]).astype(float), as_array(samples[1]).astype(float)
-        if y.ndim != 2 or y.shape[0] != len(sizes) or len(sizes) < 2 or not np.all(sizes > 0):
-            raise ValueError(f"a slope needs sizes > 0 and samples [size, seed], got {sizes.shape} and {y.shape}")
-        return [mean.slope(sizes.tolist(), y, **shape)], y.shape[1], int(np.sum(~np.isfinite(y)))
+        if y.ndim not in (2, 3) or y.shape[-2] != len(sizes) or len(sizes) < 2 or not np.all(sizes > 0):
+            raise ValueError(
+                f"a slope needs sizes > 0 and samples [size, seed] or [comparison, size, seed], got {sizes.shape} and {y.shape}"
+            )
+        lines = y if y.ndim == 3 else y[None]
+        return [mean.slope(sizes.tolist(), one, **shape) for one in lines], y.shape[-1], int(np.sum(~np.isfinite(y)))
     takes = {"pooled": ("x", "y"), "correlation": ("x", "y"), "position": ("x", "a", "b")}
     if name == "median" and isinstance(samples, tuple) and len(samples) == 2 and np.ndim(samples[0]) > 0:
         arrays, one = parts(samples, ("lows", "highs")), counts.median

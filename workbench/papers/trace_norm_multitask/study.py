@@ -159,7 +159,8 @@ def along_noise(
 ) -> xr.Dataset:
     """error and gap (seed, m, sigma) on the same features and coefficients at every noise level; and delta/T of rank r.
 
-    `data_r` gives the data another rank (a control). At small sigma the objective is tiny, so the gap that can be asked for is larger: the error is what must not move.
+    `data_r` gives the data another rank (a control). At small sigma the objective is tiny, so the gap that can be
+    asked for is larger: the error is what must not move.
     """
     seeds = list(seeds)
     shape = (len(seeds), len(m), len(sigmas))
