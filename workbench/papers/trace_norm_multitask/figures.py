@@ -77,14 +77,14 @@ def draw_recovery(sweep: xr.Dataset, across: xr.Dataset, r: int) -> Figure:
     return figure
 
 
-def draw_transfer(along: xr.Dataset) -> Figure:
+def draw_transfer(error: xr.DataArray) -> Figure:
     """Error on new tasks against the number of learning tasks, between ridge and oracle."""
     figure, ax = plt.subplots(figsize=(6, 3.6))
     for colour, name in zip((PALETTE[0], PALETTE[2], PALETTE[4]), ("ridge", "learned subspace", "oracle"), strict=True):
-        samples = along.error.sel(estimator=name).transpose("seed", "tasks").values
-        figures.band(ax, along.tasks.values, samples, name, color=colour, marker="o", markersize=4)
+        samples = error.sel(estimator=name).transpose("seed", "tasks").values
+        figures.band(ax, error.tasks.values, samples, name, color=colour, marker="o", markersize=4)
     ax.set(xscale="log", xlabel="tasks the subspace was learned from", ylabel="error on new tasks", ylim=(0, None))
-    ax.set_xticks(along.tasks.values, [str(size) for size in along.tasks.values])
+    ax.set_xticks(error.tasks.values, [str(size) for size in error.tasks.values])
     ax.minorticks_off()
     ax.legend()
     return figure
