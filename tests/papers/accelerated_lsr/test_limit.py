@@ -11,14 +11,14 @@ from workbench.papers.accelerated_lsr.limit import (
     small_step_ratio,
     solved_ratio,
 )
-from workbench.papers.accelerated_lsr.recursions import DESIGNS, acsgd_moments, recommended, spectrum
+from workbench.papers.accelerated_lsr.recursions import DESIGNS, acsgd_moments, named_spectrum, recommended
 from workbench.problems.linear.designs import AdditiveNoise, GaussianDesign
 
 
 @pytest.mark.parametrize("design", DESIGNS)
 @pytest.mark.parametrize("d", [1, 2, 10, 50])
 def test_floor_is_the_stationary_risk(design, d):
-    h = spectrum("power1", d)
+    h = named_spectrum("power1", d)
     law = DESIGNS[design](h, 1.5)
     for factor in (1.0, 0.1):
         alpha, beta = recommended(*law.constants, alpha_ratio=0.5 * factor)
@@ -33,7 +33,7 @@ def test_floor_is_the_stationary_risk(design, d):
 @pytest.mark.parametrize("d", [2, 10])
 @pytest.mark.parametrize("name", ["power0", "power1", "log2"])
 def test_stability_ends_where_q_reaches_one(design, d, name):
-    h = spectrum(name, d)
+    h = named_spectrum(name, d)
     for beta_R2 in (1 / 3, 1 / 12):
         beta = beta_R2 / DESIGNS[design](h).constants.R2
         ratio = critical_ratio(h, beta, design)
@@ -54,7 +54,7 @@ def test_known_ratios_of_the_isotropic_design():
 @pytest.mark.parametrize("d", [1, 3, 50])
 @pytest.mark.parametrize("beta_R2", [1e-3, 1 / 3, 1.0])
 def test_plain_acceleration_is_never_stable_and_exact_gradients_make_it_so(d, beta_R2):
-    law = GaussianDesign(spectrum("power1", d))
+    law = GaussianDesign(named_spectrum("power1", d))
     beta = beta_R2 / law.constants.R2
     assert noise_share(law.spectrum, beta, beta).Q > 1
     assert limit_operator(law, beta, beta).spectral_radius() > 1
@@ -64,7 +64,7 @@ def test_plain_acceleration_is_never_stable_and_exact_gradients_make_it_so(d, be
 
 
 def test_the_recursion_tends_to_the_floor_at_rate_one_over_t():
-    law = GaussianDesign(spectrum("power1", 2), 1.0)
+    law = GaussianDesign(named_spectrum("power1", 2), 1.0)
     alpha, beta = recommended(*law.constants)
     curves = acsgd_moments(law, alpha, beta).risks(np.zeros(2), 16000, at=[8000, 16000])
     for output, name in (("y", "parameters"), ("x", "x")):

@@ -8,10 +8,10 @@ from workbench.papers.accelerated_lsr.recursions import (
     acsgd_moments,
     law,
     lsq_moments,
+    named_spectrum,
     recommended,
     risks,
     sgd_moments,
-    spectrum,
 )
 from workbench.papers.accelerated_lsr.simulation import acsgd, sgd, simulated_risks, standardised
 from workbench.problems.linear.designs import GaussianDesign, OneHotDesign
@@ -82,9 +82,9 @@ def test_the_theorems_bounds_hold_and_the_lower_one_is_attained_by_kaczmarz():
 
 
 def test_spectra_and_step_sizes():
-    np.testing.assert_allclose(spectrum("log7", 50), np.logspace(0, -7, 50))
-    np.testing.assert_allclose(spectrum("power1", 3), [1, 1 / 2, 1 / 3])
-    np.testing.assert_allclose(spectrum([0.2, 0.1], 2), [0.2, 0.1])
+    np.testing.assert_allclose(named_spectrum("log7", 50), np.logspace(0, -7, 50))
+    np.testing.assert_allclose(named_spectrum("power1", 3), [1, 1 / 2, 1 / 3])
+    np.testing.assert_allclose(named_spectrum([0.2, 0.1], 2), [0.2, 0.1])
     steps = recommended(*GaussianDesign(H).constants)
     assert (steps.alpha + 2 * steps.beta) * GaussianDesign(H).constants.R2 <= 1
 
@@ -92,10 +92,10 @@ def test_spectra_and_step_sizes():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: spectrum("exp3", 3), "spectrum must be log<k>, power<p> or a list"),
-        (lambda: spectrum("log-1", 3), "spectrum must be log<k>"),
-        (lambda: spectrum([1.0, 0.0], 2), "eigenvalues > 0"),
-        (lambda: spectrum([1.0], 2), "spectrum has 1 eigenvalues, d is 2"),
+        (lambda: named_spectrum("exp3", 3), "spectrum must be log<k>, power<p> or a list"),
+        (lambda: named_spectrum("log-1", 3), "spectrum must be log<k>"),
+        (lambda: named_spectrum([1.0, 0.0], 2), "eigenvalues > 0"),
+        (lambda: named_spectrum([1.0], 2), "spectrum has 1 eigenvalues, d is 2"),
         (lambda: law("cauchy", H), "design must be one of gauss, onehot"),
         (lambda: law("gauss", H, oracle="half"), "oracle must be one of sample, full"),
         (lambda: recommended(1.0, 2.0, alpha_ratio=0.0), "alpha_ratio must be a finite number > 0"),

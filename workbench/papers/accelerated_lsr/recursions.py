@@ -38,7 +38,7 @@ def recommended(R2: float, kappa: float, *, beta_R2: float = 1 / 3, alpha_ratio:
     return StepSizes(alpha_ratio * beta / kappa, beta)
 
 
-def spectrum(name: str | float | list[float], d: int) -> Coordinates:
+def named_spectrum(name: str | float | list[float], d: int) -> Coordinates:
     """h of length d: "log<k>" is logspace(0, -k), "power<p>" is 1/i^p; a list stands for itself."""
     if isinstance(name, str) and name.startswith(("log", "power")):
         kind = "log" if name.startswith("log") else "power"
