@@ -22,8 +22,9 @@ from .per_sample import (
 )
 from .products import hessian_vector_product, hvp_operator
 from .sharpness import rescaled, sharpness, sharpness_with_residual
-from .spectrum import spectral_radius, spectrum, update_jacobian
+from .spectrum import spectrum
 from .trace import Estimate, diagonal, frobenius_norm, trace
+from .update_jacobian import spectral_radius, update_jacobian
 from .worst_case import m_sharpness, quadratic_worst_case, worst_case
 
 __all__ = [

@@ -20,7 +20,7 @@ from . import batches
 from .empirical import EmpiricalLoss
 from .flat import Loss, Parameters, flatten, pullback, size_of
 from .hessian import hessian, require_dense
-from .model import Door, agree, in_words, plain_kernels, transformed, untouched
+from .model import Door, agree, in_words, plain_kernels, probe, transformed, untouched
 from .per_sample import per_sample_gradients
 
 _BLOCK_BYTES = 64 * 2**20
@@ -238,8 +238,8 @@ def _from_jacobian(loss: EmpiricalLoss, parameters: Parameters, plain: _Linearis
         loss.proofs["jacobian"] = False
         return _plain_rows(plain, unit)
     if plain is not None and "jacobian" not in loss.proofs:
-        probe = torch.randn(len(unit), generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(unit)
-        loss.proofs["jacobian"] = agree(rows @ probe, plain.product(probe))
+        vector = probe(flat)
+        loss.proofs["jacobian"] = agree(rows @ vector, plain.product(vector))
         if not loss.proofs["jacobian"]:
             return _plain_rows(plain, unit)
     return rows

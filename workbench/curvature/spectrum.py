@@ -1,17 +1,15 @@
-"""All eigenvalues: of a Hessian, and of the Jacobian of an update map."""
+"""All eigenvalues of a Hessian."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from workbench import memory
 from workbench.parameters import leaves
 
 from .empirical import known
-from .flat import Loss, Parameters, flatten, require_full_precision, size_of
+from .flat import Loss, Parameters, require_full_precision, size_of
 from .hessian import hessian, require_dense
 
 
@@ -74,44 +72,3 @@ def symmetric_eigenvalues(matrix: Float[Tensor, "parameter parameter"]) -> Float
 def _coupled(matrix: Float[Tensor, "parameter parameter"]) -> Bool[Tensor, " parameter"]:
     """Which parameters have an entry off the diagonal."""
     return matrix.count_nonzero(dim=0) > (matrix.diagonal() != 0)
-
-
-def update_jacobian(step: Callable, *states: Parameters) -> Float[Tensor, "state state"]:
-    """Jacobian of an update map `step(*states) -> states` on the stacked state, by forward differentiation.
-
-    Each state is a tensor or a flat dict of tensors (for instance the parameters and the momentum buffer); with several
-    states `step` returns a tuple of as many. Rows and columns are the states in order, each ravelled.
-
-    Raises:
-        ValueError: `step` returns something of another size than it was given.
-        workbench.memory.OutOfBudget: the dense matrix does not fit.
-    """
-    if not states:
-        raise ValueError("update_jacobian needs at least one state: update_jacobian(step, parameters)")
-    pieces = [flatten(state) for state in states]
-    sizes = [flat.numel() for flat, _ in pieces]
-    start = torch.cat([flat for flat, _ in pieces])
-    size, itemsize = start.numel(), start.dtype.itemsize
-    memory.require(2 * size * size * itemsize, f"A dense {size:,} x {size:,} Jacobian", "Use fewer parameters.")
-
-    def flat_step(vector: Tensor) -> Tensor:
-        parts = [unflatten(part) for (_, unflatten), part in zip(pieces, vector.split(sizes), strict=True)]
-        result = step(*parts)
-        result = result if isinstance(result, tuple) else (result,)
-        if [flatten(entry)[0].numel() for entry in result] != sizes:
-            raise ValueError(f"step must return states of the sizes it is given, {sizes}")
-        return torch.cat([flatten(entry)[0] for entry in result])
-
-    def column(direction: Tensor) -> Tensor:
-        return torch.func.jvp(flat_step, (start,), (direction,))[1]
-
-    return torch.func.vmap(column, out_dims=1)(torch.eye(size, dtype=start.dtype, device=start.device))
-
-
-def spectral_radius(matrix: Float[Tensor, "state state"]) -> Float[Tensor, ""]:
-    """Largest |eigenvalue| of a square matrix, symmetric or not; NaN when an entry is not finite."""
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-        raise ValueError(f"matrix has shape {tuple(matrix.shape)}; expected square [state, state]")
-    finite = torch.isfinite(matrix).all()
-    values = torch.linalg.eigvals(torch.where(finite, matrix, 0.0))
-    return torch.where(finite, values.abs().amax(), torch.nan)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from workbench.curvature.empirical import EmpiricalLoss
 from workbench.curvature.flat import Loss, Parameters
-from workbench.curvature.model import agree, plain_kernels, transformed, untouched
+from workbench.curvature.model import agree, plain_kernels, probe, transformed, untouched
 
 from .chain import chain_matrix
 from .chain_products import ChainProduct
@@ -57,14 +57,9 @@ def structured_matrix(
     if loss.weight_decay and kind != "empirical_fisher":
         matrix.diagonal(dim1=-2, dim2=-1).add_(loss.weight_decay)
     if kind not in loss.proofs and not transformed():
-        vector = _probe(matrix)
+        vector = probe(matrix[0])
         loss.proofs[kind] = agree(matrix @ vector, products(vector))
     return matrix if loss.proofs.get(kind, True) else None
-
-
-def _probe(matrix: Tensor) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn(len(matrix), generator=generator, dtype=torch.float64).to(matrix)
 
 
 def block_product(

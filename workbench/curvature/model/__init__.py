@@ -1,6 +1,7 @@
 """The door to a user's model: one substitution around model, loss and derivative, two engines, and refusals in words."""
 
 from .batching import each
+from .differences import contradiction, probe
 from .door import Door, Linearised, agree, facts, transformed
 from .operations import ExactOperations, plain_kernels
 from .refusals import in_words
@@ -12,11 +13,13 @@ __all__ = [
     "Linearised",
     "Places",
     "agree",
+    "contradiction",
     "each",
     "facts",
     "in_words",
     "modules_of",
     "plain_kernels",
+    "probe",
     "substituted",
     "transformed",
     "untouched",

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from workbench.curvature.flat import flat_loss, flatten, pullback
 from workbench.parameters import Parameters
 
+from .differences import contradiction, probe
 from .graph import Graph
 from .operations import ExactOperations, plain_kernels
 from .refusals import in_words
@@ -263,28 +264,18 @@ def _require_second_derivative(door: Door, product: Callable[[Tensor], Tensor], 
         ValueError: the second derivative is wrong: differences of two step sizes agree with each other and not with it.
     """
     flat = door.flat.detach()
-    generator = torch.Generator().manual_seed(0)
-    direction = torch.randn(flat.numel(), generator=generator, dtype=torch.float64).to(flat)
-    direction = direction / direction.abs().amax()
-    claimed = product(direction)
-    step = torch.finfo(flat.dtype).eps ** (1 / 3) * float(flat.abs().amax().clamp(min=1e-3))
+    direction = probe(flat)
 
-    def differences(size: float) -> Tensor:
+    def gradient(point: Tensor) -> Tensor:
         with door.open():
-            ahead = door.gradient_and_value(flat + size * direction)[0]
-            behind = door.gradient_and_value(flat - size * direction)[0]
-        return (ahead - behind) / (2 * size)
+            return door.gradient_and_value(point)[0]
 
-    wide, near = differences(step), differences(step / 4)
-    scale = torch.maximum(claimed.norm(), near.norm())
-    off = torch.minimum((wide - claimed).norm(), (near - claimed).norm())
-    # In single precision kinks of many samples average to a curvature of their own.
-    allowed = 1e-4 if flat.dtype == torch.float64 else 0.1
-    if bool(off > allowed * scale) and bool((wide - near).norm() < 0.3 * off):
+    gap = contradiction(product(direction), gradient, flat, direction)
+    if gap is not None:
         raise ValueError(
             f"the second derivative through {', '.join(names)} is wrong: a Hessian-vector product differs from central "
-            f"differences of the gradient by {float(off / scale):.2g}. Its backward pass is not differentiable (it detaches, "
-            "or calls autograd without create_graph=True); write it in differentiable torch operations."
+            f"differences of the gradient by {gap:.2g}. Its backward pass is not differentiable (it detaches, or calls "
+            "autograd without create_graph=True); write it in differentiable torch operations."
         )
 
 
