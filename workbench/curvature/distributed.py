@@ -14,7 +14,7 @@ from torch import distributed as processes
 from workbench.parameters import Parameters
 
 from . import batches as trees
-from .flat import flat_loss, flatten
+from .flat import flatten
 from .model import Door, Linearised, transformed
 from .products import HVPOperator
 
@@ -67,9 +67,10 @@ class MinibatchLoss:
             slope = torch.func.grad(lambda vector, batch: self.batch_loss(unflatten(vector), *batch))
             return self._total(flat, lambda batch: slope(flat, batch))
         door = Door(self.batch_loss, parameters)
-        evaluate = flat_loss(self.batch_loss, unflatten)
         with door.open():
-            return self._total(flat, lambda batch: door.derivative(lambda vector: evaluate(vector, *batch), flat)[0])
+            return self._total(
+                flat, lambda batch: door.derivative(lambda point: self.batch_loss(point, *batch), flat)[0]
+            )
 
     def hvp_operator(self, parameters: Parameters) -> HVPOperator:
         """Products with the Hessian over all batches and processes; what the curvature functions call."""

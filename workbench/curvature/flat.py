@@ -82,13 +82,21 @@ def flat_loss(loss: Callable[..., Tensor], unflatten: Callable[[Tensor], Paramet
     """The loss as a function of the flat vector (and whatever else it takes), refusing anything but a scalar."""
 
     def evaluate(vector: Tensor, *batch: Any) -> Tensor:
-        value = loss(unflatten(vector), *batch)
-        if not isinstance(value, Tensor) or value.numel() != 1:
-            shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise ValueError(f"loss(parameters) must return one number, got {shape}; reduce it with .mean() or .sum()")
-        return value.reshape(())
+        return scalar(loss(unflatten(vector), *batch))
 
     return evaluate
+
+
+def scalar(value: object) -> Float[Tensor, ""]:
+    """The loss as a 0-dim tensor.
+
+    Raises:
+        ValueError: anything but one number.
+    """
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(f"loss(parameters) must return one number, got {shape}; reduce it with .mean() or .sum()")
+    return value.reshape(())
 
 
 def pullback(function: Callable, *points: Any) -> tuple[Any, Callable]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -20,7 +20,7 @@ from . import batches
 from .empirical import EmpiricalLoss
 from .flat import Loss, Parameters, flatten, pullback, size_of
 from .hessian import hessian, require_dense
-from .model import Door, agree, in_words, plain_kernels, probe, transformed, untouched
+from .model import Door, ExactOperations, agree, in_words, plain_kernels, probe, substituted, transformed, untouched
 from .per_sample import per_sample_gradients
 
 _BLOCK_BYTES = 64 * 2**20
@@ -160,7 +160,8 @@ class _LinearisedModel:
         self.door, self.loss = Door(loss, parameters), loss
         door = self.door
         self.leaf = door.flat.detach().requires_grad_()
-        with door.open(), torch.enable_grad(), door.deriving(self.leaf), self._words():
+        self.tensors = door.unflatten(self.leaf)
+        with door.open(), torch.enable_grad(), substituted(loss.model, self.tensors), ExactOperations(), self._words():
             outputs = batches.call(loss.model, loss.inputs)
             entries, shape = tree.tree_flatten(outputs)
             if not all(isinstance(entry, Tensor) for entry in entries):
@@ -176,35 +177,55 @@ class _LinearisedModel:
             self.slopes = torch.autograd.grad(value, self.held, create_graph=True, allow_unused=True)
             self.duals = [torch.zeros_like(entry, requires_grad=True) for entry in self.outputs]
             (self.pulled,) = torch.autograd.grad(self.outputs, self.leaf, self.duals, create_graph=True)
+        if "transposed" not in loss.proofs:
+            self._require_transposed()
+            loss.proofs["transposed"] = True
+
+    def _require_transposed(self) -> None:
+        vector, duals = probe(self.leaf), [probe(entry).reshape(entry.shape) for entry in self.outputs]
+        moved = self._pull([self.pulled], self.duals, [vector])
+        (back,) = self._pull(self.outputs, [self.leaf], duals)
+        forward = sum((one * other).sum() for one, other in zip(moved, duals, strict=True))
+        size = (
+            sum(one.norm() * other.norm() for one, other in zip(moved, duals, strict=True))
+            + back.norm() * vector.norm()
+        )
+        if bool((forward - back @ vector).abs() > 10 * torch.finfo(vector.dtype).eps ** 0.5 * size):
+            raise ValueError(
+                "the model's backward pass is not differentiable (an autograd.Function that detaches or runs the model again), "
+                "so that its Jacobian times a vector is wrong; write it in differentiable torch operations"
+            )
 
     def product(self, vector: Tensor, batched: bool = False) -> Tensor:
         """The matrix times a vector, or times every row of a block."""
 
-        def pull(values: Any, sources: Any, cotangents: Any) -> list[Tensor]:
-            used = [
-                (value, cotangent) for value, cotangent in zip(values, cotangents, strict=True) if value.requires_grad
-            ]
-            if not used:
-                rows = [len(vector)] if batched else []
-                return [entry.new_zeros(*rows, *entry.shape) for entry in sources]
+        moved = self._pull([self.pulled], self.duals, [vector], batched)
+        slopes = [
+            torch.zeros_like(entry) if slope is None else slope
+            for slope, entry in zip(self.slopes, self.held, strict=True)
+        ]
+        changed = self._pull(slopes, self.held, moved, batched)
+        (result,) = self._pull(self.outputs, [self.leaf], changed, batched)
+        return result + self.loss.weight_decay * vector
+
+    def _pull(
+        self, values: Sequence[Tensor], sources: Sequence[Tensor], cotangents: Sequence[Tensor], batched: bool = False
+    ) -> list[Tensor]:
+        used = [(value, vector) for value, vector in zip(values, cotangents, strict=True) if value.requires_grad]
+        if not used:
+            rows = [len(cotangents[0])] if batched else []
+            return [entry.new_zeros(*rows, *entry.shape) for entry in sources]
+        with self.door.open(), self.door.deriving(self.tensors), self._words():
             found = torch.autograd.grad(
-                *([entry[0] for entry in used], sources, [entry[1] for entry in used]),
+                [value for value, _ in used],
+                list(sources),
+                [vector for _, vector in used],
                 retain_graph=True,
                 allow_unused=True,
                 materialize_grads=True,
                 is_grads_batched=batched,
             )
-            return list(found)
-
-        with self.door.open(), self.door.deriving(self.leaf), self._words():
-            moved = pull([self.pulled], self.duals, [vector])
-            slopes = [
-                torch.zeros_like(entry) if slope is None else slope
-                for slope, entry in zip(self.slopes, self.held, strict=True)
-            ]
-            changed = pull(slopes, self.held, moved)
-            (result,) = pull(self.outputs, [self.leaf], changed)
-        return result + self.loss.weight_decay * vector
+        return list(found)
 
     def _require_outputs_alone(self, value: Tensor) -> None:
         if not value.requires_grad:

@@ -99,6 +99,7 @@ def _group_means(loss, parameters: Parameters) -> tuple[Tensor, Tensor]:
     door = Door(loss, parameters)
     flat, unflatten = door.flat, door.unflatten
     leaf = flat.detach().requires_grad_()
+    tensors = unflatten(leaf)
     probe = loss.outputs(parameters, batches.take(loss.inputs, slice(0, 1)))
     if probe.ndim != 2:
         raise ValueError(f"outlier_structure needs outputs [sample, class], got {tuple(probe.shape)} for one sample")
@@ -110,13 +111,13 @@ def _group_means(loss, parameters: Parameters) -> tuple[Tensor, Tensor]:
         if not chosen.any():
             continue
         inputs = batches.take(loss.inputs, chosen)
-        with door.open(), torch.enable_grad(), substituted(loss.model, unflatten(leaf)):
+        with door.open(), torch.enable_grad(), substituted(loss.model, tensors):
             outputs = batches.call(loss.model, inputs)
         probabilities = outputs.detach().softmax(-1)
         weight = probabilities * loss.share(1)
         weights[index] = weight.sum(0)
         slopes = (probabilities[None] - identity[:, None]) * weight.mT[:, :, None]
-        with door.open(), door.deriving(leaf):
+        with door.open(), door.deriving(tensors):
             sums = torch.stack([torch.autograd.grad(outputs, leaf, slope, retain_graph=True)[0] for slope in slopes])
         means[index] = sums / weights[index].clamp_min(_tiny(flat))[:, None]
     return weights, means

@@ -166,7 +166,7 @@ class _Source:
             network.check(parameters)
         point = self.unflatten(self.flat)
         self._entries = point if isinstance(point, dict) else {}
-        self.door.require_deterministic(self._evaluate(0))
+        self.door.require_deterministic(flat_loss(self._of_sample(0), self.unflatten))
 
     def gradients(self, start: int, buffer: Tensor | None = None) -> Tensor:
         with self.door.open():
@@ -256,11 +256,11 @@ class _Source:
     def _loop(self, start: int, number: int) -> Tensor:
         stop = min(self.samples, start + min(number, self.chunk))
         with in_words("per-sample gradients", self.door.models):
-            return torch.stack([self.door.derivative(self._evaluate(i), self.flat)[0] for i in range(start, stop)])
+            return torch.stack([self.door.derivative(self._of_sample(i), self.flat)[0] for i in range(start, stop)])
 
-    def _evaluate(self, index: int) -> Callable[[Tensor], Tensor]:
+    def _of_sample(self, index: int) -> Callable[[Parameters], Tensor]:
         sample = batches.take(self.data, index)
-        return flat_loss(lambda point: self.sample_loss(point, *sample), self.unflatten)
+        return lambda point: self.sample_loss(point, *sample)
 
     def _batch(self, start: int) -> tuple[Any, ...]:
         return batches.take(self.data, slice(start, start + self.chunk))

@@ -19,6 +19,7 @@ from .model import (
     modules_of,
     plain_kernels,
     probe,
+    refuse_scripted,
     transformed,
     untouched,
 )
@@ -59,6 +60,7 @@ def update_jacobian(step: Callable, *states: Parameters) -> Float[Tensor, "state
 
     unit = torch.eye(size, dtype=start.dtype, device=start.device)
     models = [] if torch.compiler.is_compiling() else modules_of(step)
+    refuse_scripted(models)
     with untouched(*models), plain_kernels(), ExactOperations():
         try:
             matrix = torch.func.vmap(column, out_dims=1)(unit)

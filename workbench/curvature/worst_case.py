@@ -17,7 +17,8 @@ from workbench.parameters import Parameters, on_device
 from . import batches
 from .flat import Loss, flatten, require_full_precision, size_of
 from .hessian import hessian_rows, require_dense, symmetrised
-from .model import Door, each
+from .layers.structured import recognised
+from .model import Door, each, transformed
 from .per_sample import SampleLoss, sample_problem
 from .products import hvp_operator
 from .scales import norm
@@ -85,6 +86,7 @@ def m_sharpness(
         data: tensors with a leading sample dimension n; m must divide n.
         chunk: groups treated at once (all by default).
     """
+    network = recognised(sample_loss)
     sample_loss, data = sample_problem(sample_loss, data)
     samples = batches.count("data", data)
     require_count("m", m)
@@ -103,10 +105,12 @@ def m_sharpness(
 
     def of_group(*group: Any) -> Tensor:
         def group_loss(point: Parameters) -> Tensor:
-            losses = each(
-                lambda *sample: sample_loss(point, *sample), *group, purpose="m-sharpness", models=whole.models
-            )
-            return losses.mean()
+            if network is not None:
+                return network.data_loss(point, *group) / (m if network.reduction == "sum" else 1)
+            if transformed():
+                return torch.func.vmap(lambda *sample: sample_loss(point, *sample))(*group).mean()
+            # Layers that run again in the backward pass cannot do so outside vmap.
+            return torch.stack([sample_loss(point, *batches.take(group, i)) for i in range(m)]).mean()
 
         loss, origin = rescaled(group_loss, parameters, scaling)
         door = Door(loss, origin)

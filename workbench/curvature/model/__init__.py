@@ -2,7 +2,7 @@
 
 from .batching import each
 from .differences import contradiction, probe
-from .door import Door, Linearised, agree, facts, transformed
+from .door import Door, Linearised, agree, facts, refuse_scripted, transformed
 from .operations import ExactOperations, plain_kernels
 from .refusals import in_words
 from .substitution import Places, modules_of, substituted, untouched
@@ -20,6 +20,7 @@ __all__ = [
     "modules_of",
     "plain_kernels",
     "probe",
+    "refuse_scripted",
     "substituted",
     "transformed",
     "untouched",

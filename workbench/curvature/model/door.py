@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from workbench.curvature.flat import flat_loss, flatten, pullback
+from workbench.curvature.flat import flat_loss, flatten, pullback, scalar
 from workbench.parameters import Parameters
 
 from .differences import contradiction, probe
@@ -55,9 +55,9 @@ class Door:
     ) -> None:
         """`owner` is what proofs about the loss are remembered for, where the loss itself is made anew each time."""
         self.flat, self.unflatten = flatten(parameters)
+        self.loss = loss
         self.evaluate = flat_loss(loss, self.unflatten)
         self.facts = facts(owner or loss)
-        self._position = getattr(loss, "position", lambda tensors: tensors)
         self._host: tuple[nn.Module, Places] | None = None
         # An empirical loss restores its own model after every evaluation.
         empirical = getattr(loss, "__self__", loss)
@@ -87,29 +87,62 @@ class Door:
         with untouched(*self._others), plain_kernels():
             yield
 
-    def deriving(self, vector: Tensor) -> contextlib.AbstractContextManager:
-        """Around a derivative at these parameters."""
-        if self._host is None:
+    def deriving(self, tensors: Parameters) -> contextlib.AbstractContextManager:
+        """Around a derivative with respect to these very tensors, at which the loss has been evaluated."""
+        if self._host is None or not isinstance(tensors, dict):
             return contextlib.nullcontext()
-        tensors = self._position(self.unflatten(vector))
-        return self._host[1].holding(tensors) if isinstance(tensors, dict) else contextlib.nullcontext()
+        return self._host[1].holding(tensors)
+
+    def record(self, loss: Callable[[Parameters], Tensor], leaf: Tensor) -> tuple[Tensor, Parameters]:
+        """The loss at a leaf, and the tensors that the model held meanwhile (a rescaled loss has its parameters elsewhere)."""
+        tensors = self.unflatten(leaf)
+        position = getattr(loss, "position", None)
+        if position is None:
+            return scalar(loss(tensors)), tensors
+        tensors = position(tensors)
+        return scalar(loss.loss(tensors)), tensors  # pyrefly: ignore[missing-attribute]
 
     def gradient_and_value(self, vector: Float[Tensor, " parameter"]) -> tuple[Tensor, Tensor]:
         """Gradient and loss, detached; under transforms by torch.func."""
         if transformed() or vector.requires_grad:
             return torch.func.grad_and_value(self.evaluate)(vector)
-        return self.derivative(self.evaluate, vector)
+        return self.derivative(self.loss, vector)
 
-    def derivative(self, evaluate: Callable[[Tensor], Tensor], vector: Tensor) -> tuple[Tensor, Tensor]:
-        """The same of a part of the loss (of one sample), by plain autograd."""
+    def derivative(self, loss: Callable[[Parameters], Tensor], vector: Tensor) -> tuple[Tensor, Tensor]:
+        """The same of a part of the loss (of one sample), by plain autograd.
+
+        Raises:
+            ValueError: the derivative through a hand-written function is not that of its values.
+        """
         leaf = vector.detach().clone().requires_grad_()
         with torch.enable_grad():
-            value = evaluate(leaf)
+            value, tensors = self.record(loss, leaf)
             if not value.requires_grad:
                 return torch.zeros_like(leaf), value
-            with self.deriving(leaf):
+            written = () if self.facts.get("first") else Graph(value, leaf).unproven
+            with self.deriving(tensors):
                 (gradient,) = torch.autograd.grad(value, leaf, allow_unused=True, materialize_grads=True)
+        if not self.facts.get("first"):
+            if written:
+                self._require_first_derivative(loss, leaf.detach(), gradient, written)
+            self.facts["first"] = True
         return gradient, value.detach()
+
+    def _require_first_derivative(
+        self, loss: Callable, point: Tensor, gradient: Tensor, names: tuple[str, ...]
+    ) -> None:
+        direction = probe(point)
+
+        def value(at: Tensor) -> Tensor:
+            with torch.no_grad():
+                return scalar(loss(self.unflatten(at)))
+
+        gap = contradiction(gradient @ direction, value, point, direction)
+        if gap is not None:
+            raise ValueError(
+                f"the derivative through {', '.join(names)} is wrong: it differs from central differences of the loss by "
+                f"{gap:.2g} (its backward pass returns something else, or runs the model again with other parameters)"
+            )
 
     def refuse_other_parameters(self, leaves: set[Tensor]) -> None:
         """Refuse a loss that reads from the model itself one of the parameters that it is given.
@@ -193,28 +226,29 @@ class Linearised:
         raise AssertionError("a loop always answers")
 
     @cached_property
-    def _tape(self) -> tuple[Tensor, Tensor, bool]:
-        """Leaf, gradient with its graph, and whether operations with exact derivatives took the place of torch's."""
+    def _tape(self) -> tuple[Tensor, Tensor, bool, Parameters]:
+        """Leaf, gradient with its graph, whether operations with exact derivatives took the
+        place of torch's; and the leaf as the tensors at which the loss was evaluated."""
         door = self.door
         leaf = door.flat.detach().requires_grad_()
         with door.open(), torch.enable_grad(), self._words():
-            value = door.evaluate(leaf)
+            value, tensors = door.record(door.loss, leaf)
             graph = Graph(value, leaf)
             graph.require_dependence()
             door.refuse_other_parameters(graph.others)
             exact = graph.needs_exact_operations
             if exact:
                 with ExactOperations():
-                    value = door.evaluate(leaf)
-            with door.deriving(leaf):
+                    value, tensors = door.record(door.loss, leaf)
+            with door.deriving(tensors):
                 (gradient,) = torch.autograd.grad(
                     value, leaf, create_graph=True, materialize_grads=True, allow_unused=True
                 )
         if graph.unproven and "second" not in door.facts:
-            self.__dict__["_tape"] = leaf, gradient, exact
+            self.__dict__["_tape"] = leaf, gradient, exact, tensors
             _require_second_derivative(door, self._backward, graph.unproven)
             door.facts["second"] = True
-        return leaf, gradient, exact
+        return leaf, gradient, exact, tensors
 
     @cached_property
     def _function(self) -> tuple[Tensor, Callable]:
@@ -222,7 +256,7 @@ class Linearised:
         exact = self._tape[2] if door.plain else _weight_normed(door.models)
         mode = ExactOperations() if exact else contextlib.nullcontext()
         if not door.plain:
-            _refuse_scripted(door.models)
+            refuse_scripted(door.models)
         with door.open(), mode, self._words():
             return pullback(torch.func.grad(door.evaluate), door.flat)
 
@@ -230,18 +264,19 @@ class Linearised:
         return in_words(self.purpose, self.door.models, lambda: self.door.evaluate(self.door.flat.detach()))
 
     def _backward(self, vector: Tensor, batched: bool = False) -> Tensor:
-        leaf, gradient, _ = self._tape
+        leaf, gradient, _, tensors = self._tape
         if not gradient.requires_grad:
             return torch.zeros_like(vector)
         # Layers that compute their forward pass again need the point, and the kernels, in place.
-        with plain_kernels(), self.door.deriving(leaf), self._words():
+        with plain_kernels(), self.door.deriving(tensors), self._words():
             (product,) = torch.autograd.grad(
                 gradient, leaf, vector, retain_graph=True, is_grads_batched=batched, allow_unused=True
             )
         return torch.zeros_like(vector) if product is None else product
 
     def _by_transform(self, vectors: Tensor) -> Tensor:
-        return torch.func.vmap(lambda vector: self._function[1](vector)[0])(vectors)
+        pull = self._function[1]
+        return torch.func.vmap(lambda vector: pull(vector)[0])(vectors)
 
     def _by_batched_backward(self, vectors: Tensor) -> Tensor:
         return self._backward(vectors, batched=True)
@@ -287,7 +322,12 @@ def _weight_normed(models: list[nn.Module]) -> bool:
     )
 
 
-def _refuse_scripted(models: list[nn.Module]) -> None:
+def refuse_scripted(models: list[nn.Module]) -> None:
+    """Refuse modules that call TorchScript functions where torch.func would differentiate them twice.
+
+    Raises:
+        ValueError: with the module's name.
+    """
     for model in models:
         for path, module in model.named_modules():
             if any(
