@@ -239,7 +239,7 @@ _add(
         "update_jacobian": "autograd.Function",
     },
 )
-_add("TorchScript function, after training", _scripted)
+_add("TorchScript function, after training", _scripted, refused={"update_jacobian": "TorchScript"})
 _add("solver writing in place", Solver)
 _add("low-rank layers merged by eval()", Merged, refused=_all("reach"))
 _add("frozen base with adapters", Adapted)
@@ -254,7 +254,6 @@ _add("mixed dtypes", _mixed, refused=_all("dtype"), cast=False)
 _add(
     "two outputs, dict of inputs",
     TwoOutputs,
-    Within,
     lambda: ({"x": _vectors()[0]}, _vectors()[1]),
     lambda model: model.loss,
     refused=_OTHER_LOSS,

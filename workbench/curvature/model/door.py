@@ -216,8 +216,8 @@ class Linearised:
         for name, way in ways.items():
             try:
                 result = way(vectors)
-            except (RuntimeError, NotImplementedError):
-                if name == "loop":
+            except (RuntimeError, NotImplementedError, ValueError) as error:
+                if name == "loop" or isinstance(error, torch.OutOfMemoryError):
                     raise
                 continue
             if name == "loop" or agree(result[0], self._backward(vectors[0])):
