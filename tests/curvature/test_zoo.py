@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from benchmarks.zoo import ANIMALS, examine
 
 _FUNCTIONS = [
