@@ -54,3 +54,16 @@ def test_momentum_and_too_few_steps_are_refused():
         growth_rate(problem, heavy_ball(0.1, 0.5), problem.minimiser, problem.initial(0), steps=10)
     with pytest.raises(ValueError, match="steps must be an int >= 2"):
         growth_rate(problem, gradient_descent(0.1), problem.minimiser, problem.initial(0), steps=1)
+
+
+@pytest.mark.parametrize("at", [0.0, 1.0, 1e6, 1e12])
+def test_the_rate_is_right_or_the_size_is_refused(at):
+    problem = quadratic([3.0], minimiser=torch.tensor([at], dtype=torch.float64))
+    direction, right = torch.ones(1, dtype=torch.float64), math.log(0.5)
+    for size in (1e-12, 1e-9, 1e-3, 1.0, 1e3, 1e6):
+        if size < math.sqrt(2.3e-16) * at:
+            with pytest.raises(ValueError, match="size="):
+                growth_rate(problem, gradient_descent(0.5), problem.minimiser, direction, 20, size=size)
+        else:
+            rate = growth_rate(problem, gradient_descent(0.5), problem.minimiser, direction, 20, size=size)
+            assert rate.item() == pytest.approx(right, abs=1e-6)

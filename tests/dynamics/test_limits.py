@@ -85,3 +85,23 @@ def test_audit_frees_an_unstable_minimum_and_leaves_a_stable_one():
     )
     stable = perturbation_audit(F, rule, minimum(10 * 0.97), copies=3, steps=3000)
     np.testing.assert_allclose(stable.ratio, 0.97, atol=1e-5)
+
+
+def test_the_audit_runs_in_the_parameters_own_precision():
+    problem = wb.problems.classifier(wb.data.load("digits", train=20), hidden=[2])
+    rule = wb.optimizers.gradient_descent(0.1)
+    audit = perturbation_audit(problem, rule, wb.run(problem, rule, steps=3).parameters, copies=2, steps=2)
+    assert np.isfinite(audit.distance).all()
+
+
+def test_limits_beyond_the_usual_blowup_can_be_audited():
+    problem = wb.problems.quadratic([1.0], minimiser=torch.tensor([1e9], dtype=torch.float64))
+    rule = wb.optimizers.gradient_descent(0.5)
+    audit = perturbation_audit(problem, rule, problem.minimiser, copies=2, size=1.0, steps=200, tol=1e-6, blowup=1e12)
+    assert audit.converged.all() and not audit.diverged.any()
+
+
+def test_kicks_below_rounding_are_refused():
+    problem = wb.problems.quadratic([1.0], minimiser=torch.tensor([1e12], dtype=torch.float64))
+    with pytest.raises(ValueError, match="size=1e-06 is lost"):
+        perturbation_audit(problem, wb.optimizers.gradient_descent(0.5), problem.minimiser)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from workbench import memory
 from workbench.draws import Seed
-from workbench.dynamics.run import run
+from workbench.dynamics.run import BLOWUP, run
 from workbench.optimizers.rule import Rule
 from workbench.parameters import Parameters, count, tree_map
 from workbench.problems.base import Problem
@@ -23,10 +23,12 @@ def iterates(
     start: Parameters | None = None,
     seed: Seed = 0,
     keep: Callable[[Parameters], dict[str, Tensor]] | None = None,
+    blowup: float = BLOWUP,
 ) -> dict[str, Tensor]:
     """w_1 (the start) to w_T of a run of T - 1 full-batch steps, leaf by leaf with leading dimension T.
 
     keep: what to keep of every iterate, as a dict of tensors; by default all of it (a tensor is kept as "w").
+    blowup: as in `run`.
     Raises `memory.OutOfBudget` before the run when the iterates do not fit.
     """
     first = problem.initial(seed) if start is None else start
@@ -41,7 +43,9 @@ def iterates(
     if T == 1:
         return tree_map(lambda leaf: leaf[None], kept)  # type: ignore[return-value]
     record = {name: (lambda w, name=name: chosen(w)[name]) for name in kept}
-    records = run(problem, rule, start=first, seed=seed, steps=T - 1, every=1, record=record, progress=False).records
+    records = run(
+        problem, rule, start=first, seed=seed, steps=T - 1, every=1, record=record, progress=False, blowup=blowup
+    ).records
     return {name: records[name].value for name in kept}
 
 
