@@ -9,7 +9,7 @@ import workbench as wb
 from workbench import draws
 from workbench.dynamics.iterates import iterates, suffix_averages
 from workbench.optimizers import gradient_descent, sam
-from workbench.optimizers.inner_maximisation import BestOf, PowerIteration, circle, sa_gd
+from workbench.optimizers.inner_maximisation import BestOf, PowerIteration, circle_directions, sa_gd
 from workbench.papers.flat_minima_sco import unseen_coordinates as unseen
 from workbench.papers.flat_minima_sco import valley_truths
 from workbench.papers.flat_minima_sco.adversaries import ExtraCoordinate
@@ -49,7 +49,7 @@ def test_power_iteration_on_a_plateau_does_not_move():
 
 def test_enumerated_maximum_on_one_strip():
     problem = FlatStrips(circle_point(0.4)[None], 0.2)
-    inner, w = BestOf(problem, circle(3600)), torch.tensor([0.3, -0.1], dtype=torch.float64)
+    inner, w = BestOf(problem, circle_directions(3600)), torch.tensor([0.3, -0.1], dtype=torch.float64)
     along = float((problem.normals @ w).abs())
     assert float(inner.maximum(w, 0.5)) == pytest.approx(0.5 * (along + 0.5 - 0.2) ** 2, rel=1e-5)
 
@@ -58,7 +58,7 @@ def test_enumerated_maximum_on_one_strip():
 def test_both_methods_obey_the_optimisation_bound(seed):
     for rho, excess, T in [(0.0, 0.05, 16), (0.1, 0.3, 64), (0.3, -0.05, 16)]:
         problem, r = flat_strips(seed, rho), rho + excess
-        bound, inner = valley_truths.optimization_bound(0.25, T, excess), BestOf(problem, circle())
+        bound, inner = valley_truths.optimization_bound(0.25, T, excess), BestOf(problem, circle_directions())
         start = problem.initial(seed)
         average = iterates(problem, sa_gd(0.25, r, inner), T, start=start)["w"].mean(0)
         assert inner.maximum(average, r) <= bound
@@ -105,4 +105,4 @@ def test_wrong_arguments_are_refused():
         sa_gd(0.1, 0.1, 3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="iterations"):
         PowerIteration(-1)
-    assert math.isclose(float(circle(4)[1, 1]), 1.0)
+    assert math.isclose(float(circle_directions(4)[1, 1]), 1.0)

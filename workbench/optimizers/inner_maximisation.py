@@ -55,7 +55,7 @@ class PowerIteration:
 @dataclass(frozen=True)
 class BestOf:
     """The best of listed directions, by the value of the loss of `problem` (a `Problem` on tensors): exact on the line with
-    {-1, 1}, to second order in the spacing on the plane with `circle(k)`. The first of equally good ones.
+    {-1, 1}, to second order in the spacing on the plane with `circle_directions(k)`. The first of equally good ones.
     """
 
     problem: Any
@@ -74,7 +74,7 @@ class BestOf:
         return torch.func.vmap(lambda direction: self.problem.loss(parameters + rho * direction))(self.directions)
 
 
-def circle(directions: int = 360) -> Float[Tensor, "direction 2"]:
+def circle_directions(directions: int = 360) -> Float[Tensor, "direction 2"]:
     """Unit vectors of the plane at equal angles."""
     angles = torch.arange(directions, dtype=torch.float64) * (2 * torch.pi / directions)
     return torch.stack([angles.cos(), angles.sin()], -1)

@@ -21,7 +21,7 @@ from workbench.problems.landscapes.quadratic import Quadratic, quadratic, random
 from workbench.problems.landscapes.rippled_parabola import RippledParabola
 from workbench.problems.landscapes.scalar import ScalarFactorisation, TwoBasins
 from workbench.problems.landscapes.scaled import Scaled
-from workbench.problems.landscapes.xy_model import ProductLoss, drift_rate, product_path, trapped_level
+from workbench.problems.landscapes.xy_model import ProductLoss, drift_rate, trapped_level
 from workbench.problems.linear.designs import (
     AdditiveNoise,
     FiniteData,
@@ -75,7 +75,6 @@ __all__ = [
     "networks",
     "phi",
     "phi_gradient",
-    "product_path",
     "quadratic",
     "random_least_squares",
     "random_rotation",

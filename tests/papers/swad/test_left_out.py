@@ -12,7 +12,8 @@ from workbench.papers.swad.image_folders import domain_images, left_out_images
 from workbench.papers.swad.left_out import left_out, n_domains
 from workbench.papers.swad.rotated_digits import left_out_digits
 from workbench.problems.base import Problem
-from workbench.problems.networks.resnet50 import ResNet50, load_backbone, rotated_mnist_cnn
+from workbench.problems.networks.modules import rotated_mnist_cnn
+from workbench.problems.networks.resnet50 import ResNet50, load_backbone
 
 
 @pytest.fixture(scope="module")

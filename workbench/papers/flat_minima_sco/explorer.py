@@ -55,8 +55,8 @@ def compute(rho: float = 0.1, c: float = 1.0, T: int = 256, share: float = 0.0) 
 
 
 @functools.cache
-def _background() -> Float[np.ndarray, "c rho"]:
-    rho, c = np.meshgrid(_centres(0.5), _centres(1.0))
+def _background() -> Float[np.ndarray, "rho c"]:
+    c, rho = np.meshgrid(_centres(1.0), _centres(0.5))
     return limit_risk(rho, c)
 
 
@@ -65,7 +65,7 @@ def _centres(high: float) -> Float[np.ndarray, " cell"]:
 
 
 class Panels:
-    """Risk against the suffix on the left; where (rho, c) lies among the phases on the right."""
+    """Risk against the suffix on the left; where (c, rho) lies among the phases on the right."""
 
     def __init__(self, figure: Figure) -> None:
         # Fixed places: finding them by a layout engine would take longer than everything else.
@@ -78,7 +78,7 @@ class Panels:
         left.set_title("Suffix averages (dashed: full average, $T\\to\\infty$)", fontsize=11, pad=9)
         image = right.imshow(
             _background(),
-            extent=(0, 0.5, 0, 1),
+            extent=(0, 1, 0, 0.5),
             origin="lower",
             aspect="auto",
             vmin=0,
@@ -86,11 +86,11 @@ class Panels:
             interpolation="nearest",
         )
         for factor, style in ((3.0, "--"), (np.sqrt(3.0), "-")):
-            right.plot([0, 1 / factor], [0, 1], color="white", linestyle=style, linewidth=2)
+            right.plot([0, 1], [0, 1 / factor], color="white", linestyle=style, linewidth=2)
         (self._phase,) = right.plot(
             [], [], "o", color=PALETTE[3], markeredgecolor="white", markersize=10, clip_on=False
         )
-        right.set(xlim=(0, 0.5), ylim=(0, 1), xlabel=r"flatness $\rho$", ylabel=r"$c=\eta(r-\rho)\sqrt{T}$")
+        right.set(xlim=(0, 1), ylim=(0, 0.5), xlabel=r"$c=\eta(r-\rho)\sqrt{T}$", ylabel=r"flatness $\rho$")
         right.set_title(r"dashed: $\rho=c/3$, solid: $\rho=c/\sqrt{3}$", fontsize=11, pad=9)
         right.grid(False)
         figure.colorbar(image, cax=bar, label="population risk")
@@ -101,7 +101,7 @@ class Panels:
         self._risks.set_data(picture.shares, picture.risks)
         self._here.set_data([picture.tau / T], [picture.risk])
         self._limit.set_ydata([picture.limit] * 2)
-        self._phase.set_data([rho], [c])
+        self._phase.set_data([c], [rho])
         return (
             f"Risk {picture.risk:.4f} at tau = {picture.tau}, {picture.least:.4f} for the full average; sharpness-aware "
             f"empirical risk {picture.saer:.4f} (eta = 1/4); {picture.words}."

@@ -18,7 +18,8 @@ from workbench.explorers.frame import Control, Explorer
 from workbench.explorers.scene import decades, set_limits
 from workbench.figures import PALETTE
 from workbench.figures.style import GUIDE
-from workbench.problems.landscapes.xy_model import ProductLoss, drift_rate, product_path, trapped_level
+from workbench.papers.normalization_in_sam.paths import product_path
+from workbench.problems.landscapes.xy_model import ProductLoss, drift_rate, trapped_level
 
 RULES = {"GD": "gd", "USAM": "usam", "SAM": "sam"}
 _SHOWN = 300
@@ -54,7 +55,7 @@ def compute(
     steps: int = 1000,
     offset: float = 0.3,
 ) -> Picture:
-    """The paths from (offset, sqrt(C + offset^2)), USAM's level y*^2 and SAM's predicted rate."""
+    """The paths from (offset, sqrt(C + offset^2)), USAM's level y_*^2 and SAM's predicted rate."""
     start = (offset, math.sqrt(C + offset**2))
     paths = {name: product_path(loss, start, rule, step_size, rho, steps) for name, rule in RULES.items()}  # type: ignore[arg-type]
     return Picture(loss, C, paths, trapped_level(step_size, rho), drift_rate(step_size, rho))  # type: ignore[arg-type]
@@ -71,7 +72,7 @@ class Panels:
         for line in (left.axvline, left.axhline):
             line(0, color=GUIDE, linewidth=0.8)
         self._trapped = left.axhline(0, color=GUIDE, linestyle="--", linewidth=1.2)
-        self._name = left.annotate("$y^*$", (0, 0), xytext=(3, 3), textcoords="offset points")
+        self._name = left.annotate("$y_*$", (0, 0), xytext=(3, 3), textcoords="offset points")
         colours = dict(zip(RULES, PALETTE, strict=False))
         self._paths = {name: left.plot([], [], color=colour, linewidth=1.0)[0] for name, colour in colours.items()}
         (self._start,) = left.plot([], [], "o", color="white", markeredgecolor="black", markersize=7)
@@ -102,7 +103,7 @@ class Panels:
         self._decay(picture)
         ends = ", ".join(f"{name} {_number(path[-1, 1] ** 2)}" for name, path in picture.paths.items())
         return (
-            f"y*^2 = {picture.level:.3g}; predicted rate of SAM {picture.rate:.3g} per step, half-life "
+            f"y_*² = {picture.level:.3g}; predicted rate of SAM {picture.rate:.3g} per step, half-life "
             f"{picture.half_life:.3g} steps; y^2 at the end: {ends}"
         )
 

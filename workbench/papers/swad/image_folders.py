@@ -27,7 +27,8 @@ from workbench.data import (
 )
 from workbench.draws import Seed
 from workbench.problems.base import Batch, Problem
-from workbench.problems.networks.resnet50 import ResNet50, load_backbone, rotated_mnist_cnn
+from workbench.problems.networks.modules import rotated_mnist_cnn
+from workbench.problems.networks.resnet50 import ResNet50, load_backbone
 
 CHUNK = 64
 """Images decoded and evaluated at once."""

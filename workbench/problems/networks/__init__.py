@@ -8,6 +8,7 @@ from workbench.problems.networks.modules import (
     named_parameters,
     preactivation_resnet18,
     preactivation_resnet34,
+    rotated_mnist_cnn,
     wide_resnet,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
     "named_parameters",
     "preactivation_resnet18",
     "preactivation_resnet34",
+    "rotated_mnist_cnn",
     "wide_resnet",
 ]

@@ -21,6 +21,7 @@ __all__ = [
     "named_parameters",
     "preactivation_resnet18",
     "preactivation_resnet34",
+    "rotated_mnist_cnn",
     "wide_resnet",
 ]
 
@@ -49,6 +50,20 @@ def cnn(
     for fan_in, fan_out in itertools.pairwise((channels, *widths)):
         layers += [nn.Conv2d(fan_in, fan_out, 3, padding=1), MODULES[activation](), nn.AvgPool2d(2)]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], n_classes))
+
+
+def rotated_mnist_cnn(n_classes: int = 10, *, width: int = 64, channels: int = 1) -> nn.Sequential:
+    """DomainBed's network for RotatedMNIST: 3x3 convolutions to `width` and three times 2 `width` channels, the second with
+    stride 2, ReLU and then GroupNorm(8) after each, a global mean and a linear layer.
+    """
+    if width % 8:
+        raise ValueError(f"width must be a multiple of 8 (GroupNorm has 8 groups), got {width}")
+    layers: list[nn.Module] = []
+    fan_in = channels
+    for fan_out, stride in ((width, 1), (2 * width, 2), (2 * width, 1), (2 * width, 1)):
+        layers += [nn.Conv2d(fan_in, fan_out, 3, stride, padding=1), nn.ReLU(), nn.GroupNorm(8, fan_out)]
+        fan_in = fan_out
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(fan_in, n_classes))
 
 
 class PreActivationBlock(nn.Module):
