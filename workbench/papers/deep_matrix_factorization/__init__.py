@@ -1,1 +1,33 @@
 """Room of deep-matrix-factorization: exact sharpness at every minimiser of a deep linear network (arXiv:2509.25783)."""
+
+from workbench.papers.deep_matrix_factorization.explorer import draw, explorer
+from workbench.papers.deep_matrix_factorization.figures import draw_ceiling, draw_escape, draw_exactness, draw_plane
+from workbench.papers.deep_matrix_factorization.study import (
+    ceiling,
+    depth_two,
+    escapes,
+    exactness,
+    flat_points,
+    gauge_path,
+    growth,
+    pair_and_triple,
+    with_data,
+)
+
+__all__ = [
+    "ceiling",
+    "depth_two",
+    "draw",
+    "draw_ceiling",
+    "draw_escape",
+    "draw_exactness",
+    "draw_plane",
+    "escapes",
+    "exactness",
+    "explorer",
+    "flat_points",
+    "gauge_path",
+    "growth",
+    "pair_and_triple",
+    "with_data",
+]

@@ -13,8 +13,15 @@ from torch import Tensor
 
 from workbench import curvature, draws
 from workbench.papers.deep_matrix_factorization import escape as runs
-from workbench.papers.deep_matrix_factorization.minimisers import flat_minimiser, random_minimiser
+from workbench.papers.deep_matrix_factorization.minimisers import (
+    flat_minimiser,
+    gauge_transform,
+    misaligned_pair,
+    random_minimiser,
+    unbalanced_flat_triple,
+)
 from workbench.papers.deep_matrix_factorization.sharpness import (
+    balance,
     depth_two_excess,
     exact_sharpness,
     flattest_sharpness,
@@ -120,6 +127,42 @@ def depth_two(
         {name: ("seed", column) for name, column in zip(names, columns, strict=True)},
         coords={"seed": range(seed0, seed0 + n)},
     )
+
+
+def gauge_path(*, seed: int = 0, points: int = 121) -> xr.Dataset:
+    """lambda(g) of W_2 -> g W_2, W_1 -> W_1/g at a random minimiser, with the gauges that balance either norm."""
+    target = draws.normal(seed, (3, 3), stream="target")
+    layers = random_minimiser(target, [5], 0, seed=seed)
+    g = np.geomspace(0.4, 2.5, points)
+    sharpness = [float(exact_sharpness(gauge_transform(layers, one))[0]) for one in g]
+    norms = [[float(torch.linalg.matrix_norm(layer, kind)) for layer in layers] for kind in (2, "fro")]
+    return xr.Dataset(
+        {
+            "sharpness": ("g", sharpness),
+            "spectral": ((), (norms[0][0] / norms[0][1]) ** 0.5),
+            "frobenius": ((), (norms[1][0] / norms[1][1]) ** 0.5),
+            "flattest": ((), float(flattest_sharpness(target, 2))),
+        },
+        coords={"g": g},
+    )
+
+
+def pair_and_triple(misalignment: float = 1.0, a: float = 1.1) -> dict[str, np.ndarray]:
+    """The hand-made examples: excess and law of `misaligned_pair` for k = 1/2, 1, 3, and `unbalanced_flat_triple`, with tau."""
+    rows = []
+    for k in (0.5, 1.0, 3.0):
+        layers, _ = misaligned_pair(k, misalignment)
+        rows.append((float(exact_sharpness(layers)[0]) / 4 - 1, k * k, float(rounding(layers)) / 4))
+    layers, _ = unbalanced_flat_triple(a)
+    products = balance(layers)
+    excess, law, tau = np.array(rows).T
+    return {
+        "excess": excess,
+        "law": law,
+        "tau": tau,
+        "triple": np.array([float(exact_sharpness(layers)[0]), 6.0, float(rounding(layers))]),
+        "products": np.array([float(products.max() - products.min()), float(rounding(layers))]),
+    }
 
 
 def flat_points(
