@@ -42,10 +42,11 @@ def draw(figure: Figure, g: float, k: float, c: float) -> str:
     left.semilogy([max(value, 1e-12) for value in distance], color=PALETTE[0])
     left.set(xlabel="step", ylabel=r"distance $|\theta-\theta^*|$", ylim=(1e-8, 10))
     right.plot(stability, color=PALETTE[0])
-    for height, words in ((1.0, r"edge $2/\eta$"), (2 - c, "mirror $2-c$")):
+    for height, words, side in ((1.0, r"edge $2/\eta$", c > 1), (2 - c, "mirror $2-c$", c <= 1)):
         right.axhline(height, color=GUIDE, linestyle="--" if height != 1 else "-")
-        right.annotate(words, (STEPS, height), xytext=(-4, 3), textcoords="offset points", ha="right")
-    right.set(xlabel="step", ylabel=r"$\lambda_{\max}\,\eta/2$ on the way", ylim=(0, 1.6))
+        place = (-4, 4) if side else (-4, -12)
+        right.annotate(words, (STEPS, height), xytext=place, textcoords="offset points", ha="right")
+    right.set(xlabel="step", ylabel=r"$\lambda_{\max}\,\eta/2$ on the way", ylim=(0.6, 1.4))
     sharpness = 2 * (1 / g**2 + g**2 * (1 + k**2))
     stays = "stays" if c < 1 else "leaves"
     step_size = 2 * c / sharpness

@@ -5,6 +5,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from scipy.stats import binomtest
 
@@ -98,9 +99,9 @@ def draw_ceiling(found: xr.Dataset) -> Figure:
 def draw_plane(pairs: xr.Dataset, path: xr.Dataset) -> Figure:
     """Depth two: minimisers in the plane of imbalance and misalignment; sharpness along a gauge path."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5))
-    shown = left.scatter(pairs.imbalance, pairs.misalignment, c=pairs.excess, cmap="viridis", s=22)
+    shown = left.scatter(pairs.imbalance, pairs.misalignment, c=pairs.excess, cmap="viridis", s=22, norm=LogNorm())
     figure.colorbar(shown, ax=left, label=r"$\lambda_{\max}-4m$")
-    left.set(xlabel="imbalance $2(a-b)^2$", ylabel="misalignment $4(ab-m)$")
+    left.set(xlabel="imbalance $2(a-b)^2$", ylabel="misalignment $4(ab-m)$", xscale="log", yscale="log")
     right.plot(path.g, path.sharpness, color=PALETTE[0])
     for name, colour, words in (
         ("spectral", PALETTE[2], "spectral norms equal"),
@@ -110,7 +111,7 @@ def draw_plane(pairs: xr.Dataset, path: xr.Dataset) -> Figure:
         right.plot(g, float(np.interp(g, path.g, path.sharpness)), "o", color=colour, label=words)
     right.axhline(float(path.flattest), color=GUIDE, linestyle="--", label="flattest of all")
     right.set(xscale="log", xlabel="gauge $g$", ylabel=r"$\lambda_{\max}$")
-    right.set_xticks([0.5, 1, 2], ["0.5", "1", "2"])
+    right.set_xticks(ticks := [float(f"{path.g[k]:.2g}") for k in (0, len(path.g) // 2, -1)], [f"{one:g}" for one in ticks])
     right.minorticks_off()
     right.legend(fontsize=8)
     return figure

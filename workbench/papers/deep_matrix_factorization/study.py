@@ -133,13 +133,14 @@ def gauge_path(*, seed: int = 0, points: int = 121) -> xr.Dataset:
     """lambda(g) of W_2 -> g W_2, W_1 -> W_1/g at a random minimiser, with the gauges that balance either norm."""
     target = draws.normal(seed, (3, 3), stream="target")
     layers = random_minimiser(target, [5], 0, seed=seed)
-    g = np.geomspace(0.4, 2.5, points)
-    sharpness = [float(exact_sharpness(gauge_transform(layers, one))[0]) for one in g]
     norms = [[float(torch.linalg.matrix_norm(layer, kind)) for layer in layers] for kind in (2, "fro")]
+    balanced = (norms[0][0] / norms[0][1]) ** 0.5
+    g = balanced * np.geomspace(1 / 3, 3, points)
+    sharpness = [float(exact_sharpness(gauge_transform(layers, one))[0]) for one in g]
     return xr.Dataset(
         {
             "sharpness": ("g", sharpness),
-            "spectral": ((), (norms[0][0] / norms[0][1]) ** 0.5),
+            "spectral": ((), balanced),
             "frobenius": ((), (norms[1][0] / norms[1][1]) ** 0.5),
             "flattest": ((), float(flattest_sharpness(target, 2))),
         },
