@@ -111,7 +111,9 @@ def draw_plane(pairs: xr.Dataset, path: xr.Dataset) -> Figure:
         right.plot(g, float(np.interp(g, path.g, path.sharpness)), "o", color=colour, label=words)
     right.axhline(float(path.flattest), color=GUIDE, linestyle="--", label="flattest of all")
     right.set(xscale="log", xlabel="gauge $g$", ylabel=r"$\lambda_{\max}$")
-    right.set_xticks(ticks := [float(f"{path.g[k]:.2g}") for k in (0, len(path.g) // 2, -1)], [f"{one:g}" for one in ticks])
+    right.set_xticks(
+        ticks := [float(f"{path.g[k]:.2g}") for k in (0, len(path.g) // 2, -1)], [f"{one:g}" for one in ticks]
+    )
     right.minorticks_off()
     right.legend(fontsize=8)
     return figure
