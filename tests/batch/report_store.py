@@ -15,8 +15,9 @@ import matplotlib.pyplot as plt
 from workbench import figures
 from workbench.batch.results.store import write_record
 from workbench.claims.recording import record, write_claims
-from workbench.claims.schema import Claim, Condition
 from workbench.claims.verdict import VERDICTS, Verdict, badges, verdict_of
+from workbench.claims.written.condition import Condition
+from workbench.claims.written.schema import Claim
 
 HOSTILE = "<script>alert('x')</script> \"quoted\" & 'single' ρ→∞ 日本\n</script><b>bold</b>"
 DEFAULTS = {"rho": 0.05, "n_seeds": 20, "optimizers": ["gd", "sam"], "seed0": 0, "control": "none"}

@@ -1,5 +1,6 @@
 """An audit: which jobs it needs, what it counts, and that it is written beside the card."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -29,8 +30,13 @@ def job_record(folder, card, samples, **parameters):
         for name, claim in card.claims.items()
     }
     entries = [record(one) for one in badges(verdicts, len(verdicts)).values()]
-    (folder / "claims.json").write_text(json.dumps(as_json({"claims": entries})))
-    return Record(folder, {"identity": {"modules": {"workbench.claims.family": "x"}}, "parameters": parameters})
+    text = json.dumps(as_json({"claims": entries}))
+    (folder / "claims.json").write_text(text)
+    files = {"claims.json": [len(text), hashlib.sha256(text.encode()).hexdigest()]}
+    return Record(
+        folder,
+        {"files": files, "identity": {"modules": {"workbench.claims.judging.family": "x"}}, "parameters": parameters},
+    )
 
 
 def test_blocks_and_controls_are_ordinary_jobs(toy):
@@ -55,6 +61,6 @@ def test_agreement_and_flips_are_counted_and_kept(toy, tmp_path):
     auditing.record(toy, audit, [row], good[0])
     court = seals.read(toy.folder)
     assert court["audit"]["claims"]["positive"]["controls"]["no-radius"]["flipped"] is False
-    assert court["audit"]["modules_hash"] == seals.modules_hash(["workbench.claims.family"])
+    assert court["audit"]["modules_hash"] == seals.modules_hash(["workbench.claims.judging.family"])
     assert list(court["seals"]) == ["positive"] and seals.broken(toy.content, court) == {}
     assert "no-radius DOES NOT FLIP IT" in repr(claims.card("toy").verdicts["positive"])

@@ -17,10 +17,10 @@ from workbench.batch.report import notebook_figures as report_figures
 from workbench.batch.report.collected import collect, essence, sweeps
 from workbench.batch.report.page import write_report
 from workbench.batch.results.store import write_record
-from workbench.claims.family import Pair
-from workbench.claims.plain_text import plain_text
-from workbench.claims.schema import Condition
+from workbench.claims.judging.family import Pair
+from workbench.claims.shown.plain_text import plain_text
 from workbench.claims.verdict import Measurement
+from workbench.claims.written.condition import Condition
 
 
 def measurement(relation, threshold, estimate, low, high):

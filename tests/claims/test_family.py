@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks import court
-from workbench.claims.family import Pair, decide, ladder, level
+from workbench.claims.judging.family import Pair, decide, ladder, level
 
 
 def test_the_ladder_by_hand():

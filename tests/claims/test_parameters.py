@@ -5,7 +5,7 @@ import pytest
 
 from workbench.claims import ParameterError
 from workbench.claims.card import Card
-from workbench.claims.schema import CardFile
+from workbench.claims.written.schema import CardFile
 
 CARD = {
     "paper": {"slug": "a-paper", "title": "A paper", "authors": ["A"], "year": 2024},

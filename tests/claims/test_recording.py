@@ -10,7 +10,7 @@ import xarray
 from workbench.claims.arrays import read_results
 from workbench.claims.card import Card
 from workbench.claims.recording import load, write_atomically
-from workbench.claims.schema import CardFile
+from workbench.claims.written.schema import CardFile
 
 CARD = {
     "paper": {"slug": "a-paper", "title": "A paper", "authors": ["A"], "year": 2024},

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from workbench.claims.card import Card
-from workbench.claims.numbers import exact, plain, rounded
-from workbench.claims.rendering import COLOURS, SYMBOLS
-from workbench.claims.schema import CardFile
+from workbench.claims.shown.numbers import exact, plain, rounded
+from workbench.claims.shown.rendering import COLOURS, SYMBOLS
+from workbench.claims.written.schema import CardFile
 
 STEPS = np.linspace(-1, 1, 20)
 

@@ -8,7 +8,7 @@ import pytest
 from workbench.claims import ParameterError
 from workbench.claims.card import Card, cards
 from workbench.claims.court import seals
-from workbench.claims.schema import CardFile
+from workbench.claims.written.schema import CardFile
 
 CARD = {
     "paper": {"slug": "a-paper", "title": "A paper", "authors": ["A"], "year": 2024},
@@ -149,7 +149,7 @@ def test_seeds_on_which_something_was_chosen_are_refused():
 
 
 def test_an_audit_is_stale_as_soon_as_a_module_of_its_jobs_changes(monkeypatch, tmp_path):
-    modules = ["workbench.claims.family", "workbench.claims.statistics"]
+    modules = ["workbench.claims.judging.family", "workbench.claims.statistics"]
     audit = {
         "modules": modules,
         "modules_hash": seals.modules_hash(modules),

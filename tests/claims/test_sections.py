@@ -4,7 +4,7 @@ import pytest
 
 from workbench.claims import CardError, sections
 from workbench.claims.card import Card
-from workbench.claims.schema import CardFile
+from workbench.claims.written.schema import CardFile
 
 CONDITION = [{"quantity": "q", "statistic": "mean", "relation": "<", "threshold": 0.0}]
 KEYS = {"statement": "s", "source": "T", "origin": "derived", "condition": CONDITION}

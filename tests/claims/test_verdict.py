@@ -5,11 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from workbench.claims.family import HOLDS, UNDECIDED, VIOLATED
-from workbench.claims.regions import Region, compressed
-from workbench.claims.schema import Claim, Condition
+from workbench.claims.judging.family import HOLDS, UNDECIDED, VIOLATED
+from workbench.claims.judging.measuring import measure
 from workbench.claims.statistics.samples import as_array
-from workbench.claims.verdict import measure, verdict_along, verdict_of
+from workbench.claims.verdict import verdict_along, verdict_of
+from workbench.claims.written.condition import Condition
+from workbench.claims.written.regions import Region, compressed
+from workbench.claims.written.schema import Claim
 
 STEPS = np.linspace(-1, 1, 20)
 

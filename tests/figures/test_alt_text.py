@@ -16,10 +16,11 @@ from nbclient import NotebookClient
 from workbench import figures
 from workbench.batch.report.notebook_figures import figures as pictures_of
 from workbench.batch.running.html import to_html
-from workbench.claims.family import Pair
+from workbench.claims.judging.family import Pair
 from workbench.claims.recording import record
-from workbench.claims.schema import Claim, Condition
 from workbench.claims.verdict import Measurement, Verdict
+from workbench.claims.written.condition import Condition
+from workbench.claims.written.schema import Claim
 
 CONDITION = Condition(quantity="q", statistic="mean", relation="<=", threshold=0.8)
 CLAIM = Verdict(

@@ -14,10 +14,11 @@ import xarray as xr
 from scipy import stats
 
 from workbench import figures
-from workbench.claims.family import Pair
+from workbench.claims.judging.family import Pair
 from workbench.claims.recording import record
-from workbench.claims.schema import Claim, Condition
 from workbench.claims.verdict import Measurement, Verdict, verdict_of
+from workbench.claims.written.condition import Condition
+from workbench.claims.written.schema import Claim
 
 
 @pytest.fixture

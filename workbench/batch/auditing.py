@@ -15,10 +15,10 @@ from workbench.batch.grid import Request, plan
 from workbench.batch.jobs import Job
 from workbench.batch.provenance import now
 from workbench.batch.results.store import Record
-from workbench.claims import words
 from workbench.claims.card import Card
 from workbench.claims.court import seals
 from workbench.claims.recording import load
+from workbench.claims.shown import words
 from workbench.claims.verdict import CONSISTENT, NOT_RUN, REPRODUCED, Verdict
 
 FIRST_SEED, APART = 100_000, 10_000

@@ -57,7 +57,7 @@ A notebook reads it, validates its parameters before computing, hands over its s
 ✔ reproduced: small-steps-win
   claim   Small steps generalise better (Table 1; printed)
   paper   -0.3 pp
-  ours    test error, small minus large steps: mean -0.302 [-0.344, -0.247] pp (95 %, n = 6); claimed < 0 pp
+  ours    test error, small minus large steps: mean -0.302 [-0.354, -0.259] pp (95 %, n = 6); claimed < 0 pp
   control same-steps
 >>> gradient_descent.scoreboard().counts["reproduced"]
 1
@@ -66,7 +66,7 @@ A notebook reads it, validates its parameters before computing, hands over its s
 
 from .card import Card, card, cards
 from .errors import CardError, ParameterError
-from .schema import Claim
 from .verdict import Verdict
+from .written.schema import Claim
 
 __all__ = ["Card", "CardError", "Claim", "ParameterError", "Verdict", "card", "cards"]

@@ -9,14 +9,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
-from . import asked, loading, reach, recording, sections
+from . import asked, loading, recording, sections
 from .court import seals
 from .errors import CardError, ParameterError, did_you_mean
+from .judging.handed import by_condition
 from .parameters.specification import Parameter
 from .parameters.values import Parameters, Rule, allowed, resolve
-from .schema import CardFile, Citation, Claim, Preset
 from .scoreboard import Scoreboard, beside_printed
 from .verdict import Verdict, badges, verdict_along, verdict_of
+from .written import reach
+from .written.schema import CardFile, Citation, Claim, Preset
 
 
 class Card:
@@ -199,7 +201,7 @@ class Card:
 
         Args:
             claim_id: a claim of this card.
-            samples: for a claim with one condition its samples (see `verdict.measure`: one value per seed, or
+            samples: for a claim with one condition its samples (see `measuring.measure`: one value per seed, or
                 `[comparison, seed]`); for several conditions a dict from condition name to samples. Along a size, for
                 each condition a dict from size to samples. None leaves the claim "not run", and so does a preset, a
                 parameter or a control that does not ask for it.
@@ -208,32 +210,17 @@ class Card:
             ValueError: for an unknown claim, missing or unknown conditions, samples of the wrong kind.
         """
         claim = self._claim(claim_id)
-        names = [condition.name for condition in claim.condition]
         if samples is None or not self.wants(claim_id):
             verdict = self._not_run(claim)
         else:
-            samples = self._by_condition(claim, samples, names)
+            given = by_condition(claim, samples)
             try:
-                verdict = verdict_along(claim, samples) if claim.along else verdict_of(claim, samples)
+                verdict = verdict_along(claim, given) if claim.along else verdict_of(claim, given)
             except ValueError as error:
                 raise ValueError(f"{claim_id}: {error}") from None
         self._verdicts[claim_id] = verdict
         self._record()
         return self.verdicts[claim_id]
-
-    def _by_condition(self, claim: Claim, samples: Any, names: list[str]) -> dict[str, Any]:
-        keyed = _is_dict(samples) and all(isinstance(key, str) for key in samples)
-        if not keyed:
-            if len(names) > 1:
-                raise ValueError(f"{claim.id} has {len(names)} conditions: pass a dict with {', '.join(names)}")
-            samples = {names[0]: samples}
-        wrong = [f"{key!r} is not a condition{did_you_mean(key, names)}" for key in samples if key not in names]
-        wrong += [f"{name!r} is missing" for name in names if name not in samples]
-        if wrong:
-            raise ValueError(f"{claim.id}: {'; '.join(wrong)}. Its conditions: {', '.join(names)}")
-        if claim.along:
-            return {name: _by_size(claim, samples[name]) for name in names}
-        return {name: samples[name] for name in names}
 
     def scoreboard(self) -> Scoreboard:
         """All claims with their verdicts after the family ladder, corrected ones beside the printed ones."""
@@ -293,21 +280,6 @@ class Card:
         for name, parameter in self._content.parameters.items():
             lines.append(f"  {name} = {parameter.default!r}: {parameter.meaning} ({allowed(parameter)})")
         return "\n".join(lines)
-
-
-def _is_dict(samples: Any) -> bool:
-    # An xarray Dataset is a Mapping too, from variable to samples, and serves as one.
-    return isinstance(samples, Mapping)
-
-
-def _by_size(claim: Claim, samples: Any) -> dict[float, Any]:
-    """Samples by size: a dict, or a labelled array with the size as a dimension."""
-    if _is_dict(samples):
-        return {float(size): one for size, one in samples.items()}
-    if claim.along in getattr(samples, "dims", ()):
-        sizes = samples[claim.along].values
-        return {float(size): samples.sel({claim.along: size}) for size in sizes}
-    raise ValueError(f"{claim.id} runs along {claim.along}: pass a dict from {claim.along} to samples")
 
 
 def _same(one: Any, other: Any) -> bool:

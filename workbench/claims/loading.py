@@ -13,12 +13,12 @@ from pydantic import ValidationError
 
 from workbench.texts import read_text
 
-from . import reach, schema
 from .errors import CardError, did_you_mean
 from .parameters import rules
 from .parameters.specification import Parameter
 from .parameters.values import RESERVED_NAMES, ParameterError, complaint, resolve
-from .schema import CardFile
+from .written import reach, schema
+from .written.schema import CardFile
 
 SHIPPED = "shipped"
 """Folder of the installed package with its cards and notebooks."""

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from .arrays import as_dataset, write_atomically, write_results
-from .family import Pair
-from .schema import Claim, Condition
-from .verdict import AtSize, Measurement, Verdict
+from .judging.family import Pair
+from .judging.record import AtSize, Measurement
+from .verdict import Verdict
+from .written.schema import Claim, Condition
 
 __all__ = ["as_dataset", "as_json", "job_folder", "record", "write_claims", "write_results"]
 

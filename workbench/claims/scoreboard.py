@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from . import rendering
+from .shown import rendering
 from .verdict import REPRODUCED, VERDICTS, Verdict
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from workbench.claims.regions import TICKS, compressed
 from workbench.claims.verdict import Measurement, Verdict
+from workbench.claims.written.regions import TICKS, compressed
 from workbench.figures.style import GUIDE, SHADE, VERDICTS, legend_below
 from workbench.figures.values import set_labels
 from workbench.figures.verdict_rows import beside, rows, sentence
@@ -16,7 +16,7 @@ from workbench.figures.words import describe
 def forest(ax: Axes, claims: Iterable[Verdict] | Mapping, *, values: bool = True) -> Axes:
     """Draw each claim's estimate and confidence interval against its threshold.
 
-    The axis is the signed distance to the threshold as a share of it (see `workbench.claims.regions`), linear near the
+    The axis is the signed distance to the threshold as a share of it (see `workbench.claims.written.regions`), linear near the
     threshold and logarithmic beyond 1 %; the claimed side is on the right and shaded. The verdict shows by colour
     and by marker; a claim that was not measured keeps its row. Make the axes about 0.3 inches tall per row.
 

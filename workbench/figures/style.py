@@ -9,11 +9,11 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.transforms import ScaledTranslation
 
-from workbench.claims.words import COLOURS
+from workbench.claims.shown.words import COLOURS
 
 PALETTE = tuple(sns.color_palette("colorblind").as_hex())
 
-#: Verdict -> (colour, matplotlib marker): the colours of `claims.words`; the marker says the same without any colour.
+#: Verdict -> (colour, matplotlib marker): the colours of `claims.shown.words`; the marker says the same without any colour.
 VERDICTS = {
     verdict: (COLOURS[verdict], marker) for verdict, marker in zip(COLOURS, ("o", "X", "D", "p", ""), strict=True)
 }

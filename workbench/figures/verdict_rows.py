@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
-from workbench.claims import words
 from workbench.claims.recording import load
+from workbench.claims.shown import words
 from workbench.claims.verdict import Measurement, Verdict
 
 Row: TypeAlias = tuple[str, Verdict | Measurement]

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from workbench.claims.plain_text import plain_text
+from workbench.claims.shown.plain_text import plain_text
 from workbench.figures.verdict_rows import in_words
 
 _WORDS: WeakKeyDictionary[Axes, list[str]] = WeakKeyDictionary()

@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 
 from workbench import claims
-from workbench.claims.rendering import COLOURS, SYMBOLS
+from workbench.claims.shown.rendering import COLOURS, SYMBOLS
 
 _SUMMARY = re.compile(r"\d+ claims: (\d+ [^.]+)\.")
 

@@ -11,9 +11,10 @@ from typing import Any
 from workbench import claims
 from workbench.batch import papers
 from workbench.batch.results.store import REMEDY, DamagedError, Record, read_record
-from workbench.claims import CardError, ParameterError, words
+from workbench.claims import CardError, ParameterError
 from workbench.claims.recording import load
 from workbench.claims.scoreboard import beside_printed
+from workbench.claims.shown import words
 from workbench.claims.verdict import VERDICTS, Verdict
 
 MAIN_PRESETS = ("laptop", "paper", "smoke")

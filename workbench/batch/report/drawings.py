@@ -12,10 +12,10 @@ from typing import Any
 from markupsafe import Markup
 
 from workbench.batch.jobs import shorten
-from workbench.claims import words
-from workbench.claims.numbers import plain
-from workbench.claims.regions import TICKS, compressed
+from workbench.claims.shown import words
+from workbench.claims.shown.numbers import plain
 from workbench.claims.verdict import Measurement
+from workbench.claims.written.regions import TICKS, compressed
 
 MARKS = {
     "reproduced": "M-5.5,0a5.5,5.5 0 1,0 11,0a5.5,5.5 0 1,0 -11,0z",

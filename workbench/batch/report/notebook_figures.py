@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from workbench.claims.plain_text import plain_text
+from workbench.claims.shown.plain_text import plain_text
 
 KINDS = {"image/png": "image/png", "image/jpeg": "image/jpeg", "image/svg+xml": "image/svg+xml"}
 

@@ -20,8 +20,8 @@ from workbench.batch.report import changes as report_changes
 from workbench.batch.report import drawings as report_svg
 from workbench.batch.report.collected import collect, essence
 from workbench.batch.report.notebook_figures import figures
-from workbench.claims import tex, words
 from workbench.claims.recording import write_atomically
+from workbench.claims.shown import tex, words
 from workbench.claims.verdict import VERDICTS, Measurement
 
 _PAGE = "report.html.jinja"

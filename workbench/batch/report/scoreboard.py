@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from workbench.batch.results.store import REMEDY, DamagedError, Record
-from workbench.claims import words
 from workbench.claims.recording import load
+from workbench.claims.shown import words
 from workbench.claims.verdict import Verdict
 
 

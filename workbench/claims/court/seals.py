@@ -13,7 +13,8 @@ from typing import Any
 
 from ..errors import ParameterError
 from ..parameters.values import Parameters
-from ..schema import CardFile, Claim
+from ..recording import write_atomically
+from ..written.schema import CardFile, Claim
 
 FILE = "court.json"
 
@@ -32,8 +33,6 @@ def read(folder: Path | None) -> dict[str, Any]:
 
 def write(folder: Path, content: Mapping[str, Any]) -> None:
     """Write court.json, all at once."""
-    from ..recording import write_atomically
-
     text = json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
     write_atomically(folder / FILE, lambda part: part.write_text(text, encoding="utf-8"))
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from ..errors import did_you_mean
+
 _SCALAR = r"(?:int|float|bool|str)"
 _ENTRY = rf"(?:{_SCALAR}|(?:int|float) \| str|record)"
 _TYPE = re.compile(rf"{_ENTRY}|list\[{_ENTRY}\]|list\[list\[{_SCALAR}\]\]")
@@ -54,8 +56,6 @@ class Parameter(Strict):
     @classmethod
     def _known_type(cls, value: str) -> str:
         if not _TYPE.fullmatch(value):
-            from ..errors import did_you_mean
-
             simple = ["int", "float", "bool", "str", "record", "list[int]", "list[float]", "list[bool]", "list[str]"]
             raise ValueError(f"{value!r} is not one of {KINDS}{did_you_mean(value, simple)}")
         return value

@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .parameters.values import resolve
-from .schema import SKEWED, CardFile, Claim, Condition
-from .statistics import seeds
+from ..parameters.values import resolve
+from ..statistics import seeds
+from .condition import SKEWED, Condition
+from .schema import CardFile, Claim
 
 
 def wanted(claim: Claim, preset: str, parameters: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .statistics.evidence import LEVEL, clipped
+from ..statistics.evidence import LEVEL, clipped
 
 FAMILY = 0.05
 

@@ -10,15 +10,15 @@ import textwrap
 from collections.abc import Sequence
 from html import escape
 
+from ..judging.record import REPRODUCED, Measurement, Record
+from ..written.regions import compressed
 from . import tex, words
-from .regions import compressed
-from .verdict import REPRODUCED, Measurement, Verdict
 from .words import COLOURS, STYLES, SYMBOLS
 
 WIDTH = 110
 
 
-def _facts(verdict: Verdict) -> list[tuple[str, str]]:
+def _facts(verdict: Record) -> list[tuple[str, str]]:
     """Label and text of every line below the statement."""
     facts = [("paper", words.paper_value(verdict.claim))]
     several = len(verdict.conditions) > 1
@@ -41,7 +41,7 @@ def _block(label: str, text: str) -> str:
     return "\n".join(f"  {label if not index else '':<7} {line}" for index, line in enumerate(body))
 
 
-def verdict_text(verdict: Verdict) -> str:
+def verdict_text(verdict: Record) -> str:
     """One block of lines: verdict, statement, the paper's value, ours, controls."""
     claim = verdict.claim
     lines = [
@@ -55,7 +55,7 @@ def verdict_text(verdict: Verdict) -> str:
     return "\n".join(lines)
 
 
-def badge_html(verdict: Verdict) -> str:
+def badge_html(verdict: Record) -> str:
     """The verdict with its symbol in its colour."""
     style = f"color:{COLOURS[verdict.verdict]};font-weight:bold;white-space:nowrap"
     return f'<span style="{style}">{SYMBOLS[verdict.verdict]} {escape(words.badge(verdict))}</span>'
@@ -80,7 +80,7 @@ def interval_svg(one: Measurement, width: int = 170) -> str:
     )
 
 
-def verdict_html(verdict: Verdict) -> str:
+def verdict_html(verdict: Record) -> str:
     """The same block as HTML; all text of the card is escaped."""
     claim, rows = verdict.claim, []
     measured = list(verdict.conditions)
@@ -105,7 +105,7 @@ def verdict_html(verdict: Verdict) -> str:
 HEADINGS = ("verdict", "claim", "statement", "paper", "claimed", "ours", "control", "blocks")
 
 
-def _rows(verdicts: Sequence[Verdict]) -> list[tuple[str, ...]]:
+def _rows(verdicts: Sequence[Record]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for verdict in verdicts:
         claim, several = verdict.claim, len(verdict.claim.condition) > 1
@@ -133,12 +133,12 @@ def _rows(verdicts: Sequence[Verdict]) -> list[tuple[str, ...]]:
     return rows
 
 
-def _shown_columns(verdicts: Sequence[Verdict], rows: Sequence[tuple[str, ...]]) -> list[int]:
+def _shown_columns(verdicts: Sequence[Record], rows: Sequence[tuple[str, ...]]) -> list[int]:
     """Controls and blocks are columns only where there are any."""
     return [k for k in range(7) if k < 5 or any(row[k] for row in rows)]
 
 
-def scoreboard_table(title: str, verdicts: Sequence[Verdict]):
+def scoreboard_table(title: str, verdicts: Sequence[Record]):
     """The scoreboard as a rich table (for terminals)."""
     from rich import box
     from rich.table import Table
@@ -159,7 +159,7 @@ def scoreboard_table(title: str, verdicts: Sequence[Verdict]):
     return table
 
 
-def scoreboard_text(title: str, verdicts: Sequence[Verdict], notes: Sequence[str]) -> str:
+def scoreboard_text(title: str, verdicts: Sequence[Record], notes: Sequence[str]) -> str:
     """The scoreboard as plain text of a fixed width."""
     import io
 
@@ -172,7 +172,7 @@ def scoreboard_text(title: str, verdicts: Sequence[Verdict], notes: Sequence[str
     return table + "\n\n" + "\n".join(notes)
 
 
-def scoreboard_html(title: str, verdicts: Sequence[Verdict], notes: Sequence[str]) -> str:
+def scoreboard_html(title: str, verdicts: Sequence[Record], notes: Sequence[str]) -> str:
     """The scoreboard as an HTML table; all text of the card is escaped."""
     rows = _rows(verdicts)
     columns = _shown_columns(verdicts, rows)

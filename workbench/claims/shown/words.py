@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..judging.record import CONSISTENT, CONTRADICTED, INCONCLUSIVE, NOT_RUN, REPRODUCED, Measurement, Record
+from ..written.schema import Claim, Condition
 from . import tex
 from .numbers import exact, plain, rounded
-from .schema import Claim, Condition
-from .verdict import CONSISTENT, CONTRADICTED, INCONCLUSIVE, NOT_RUN, REPRODUCED, Measurement, Verdict
 
 SYMBOLS = {REPRODUCED: "✔", CONTRADICTED: "✘", INCONCLUSIVE: "?", CONSISTENT: "○", NOT_RUN: "–"}
 COLOURS = {
@@ -87,7 +87,7 @@ def ours(one: Measurement) -> str:
     return f"{worst}{_KINDS.get(statistic, statistic)} {number(one) or '–'} (95 %, n = {one.n}){notes}"
 
 
-def sizes(verdict: Verdict) -> str:
+def sizes(verdict: Record) -> str:
     """Along a size: `holds for n = 4 … 11, fails from 12, open at 13`; empty for other claims."""
     if not verdict.sizes:
         return ""
@@ -105,14 +105,14 @@ def sizes(verdict: Verdict) -> str:
     return ", ".join(parts)
 
 
-def badge(verdict: Verdict) -> str:
+def badge(verdict: Record) -> str:
     """The verdict, and what it would be outside the family: `inconclusive (alone: reproduced)`."""
     if verdict.verdict == INCONCLUSIVE and verdict.alone in (REPRODUCED, CONTRADICTED) and not verdict.reason:
         return f"{verdict.verdict} (alone: {verdict.alone})"
     return verdict.verdict
 
 
-def controls(verdict: Verdict) -> str:
+def controls(verdict: Record) -> str:
     """What must flip the claim, and whether it did: `rho-zero flips it (inconclusive)`, `not audited: rho-zero`."""
     claim = verdict.claim
     if claim.control_none:
@@ -129,7 +129,7 @@ def controls(verdict: Verdict) -> str:
     return ", ".join(parts)
 
 
-def agreement(verdict: Verdict) -> str:
+def agreement(verdict: Record) -> str:
     """Share of fresh blocks that gave this verdict, from the last audit: `8 of 8 blocks`; empty without one."""
     blocks = verdict.audit.get("blocks", [])
     if not blocks:
@@ -138,7 +138,7 @@ def agreement(verdict: Verdict) -> str:
     return f"{sum(one == verdict.audit.get('committed') for one in blocks)} of {len(blocks)} blocks{stale}"
 
 
-def remarks(verdict: Verdict) -> list[str]:
+def remarks(verdict: Record) -> list[str]:
     """Everything else a reader must know: setting, trend, seal, expectation, why not run."""
     claim = verdict.claim
     found = [verdict.reason] if verdict.reason else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from workbench.claims.tex import plain
+from workbench.claims.shown.tex import plain
 
 
 def plain_text(markdown: str) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
 
-from .numbers import plain
-from .statistics.moments import beyond
+from ..shown.numbers import plain
+from ..statistics.moments import beyond
 
 LINEAR = 1e-2
 """Shares below this are drawn on a linear, above it on a logarithmic scale."""
