@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [
-    {"checks", "compiler", "draws", "memory", "parameters"},
+    {"checks", "compiler", "draws", "memory", "parameters", "texts"},
     {"claims", "curvature", "data"},
     {"optimizers", "problems"},
     {"batch", "dynamics", "explorers", "figures"},
