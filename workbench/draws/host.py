@@ -86,6 +86,8 @@ def seeded(function: Callable[..., np.ndarray]) -> Callable[..., Tensor]:
             raise ValueError(
                 f"seed must be an int or a 0-dim integer tensor, got {seed!r}; use wb.sweep for many seeds"
             )
+        if not isinstance(seed, Tensor) and seed >= 2**63:
+            raise ValueError(f"seed must be below 2^63, got {seed}; use seed % 2**63")
         device = seed.device if isinstance(seed, Tensor) else torch.device("cpu")
         tensor = torch.as_tensor(seed, dtype=torch.int64)
         return _PerSeed.apply(tensor, functools.partial(host, static=static, named=tuple(named.items())), device)

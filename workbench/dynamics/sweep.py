@@ -104,6 +104,12 @@ def _refuse_bad_call(function: Callable, grid: Axes, static: Sequence[str], chun
         ]
         if missing:
             raise ValueError(f"the function also needs {', '.join(missing)}: give a value or an axis for each")
+    for name, values in grid.items():
+        for value in values:
+            if isinstance(value, (int, np.integer)) and not -(2**63) <= int(value) < 2**63:
+                raise ValueError(
+                    f"{name} must be in -2^63..2^63 - 1 where it is an int, got {value}; use {name} % 2**63"
+                )
     absent = [name for name in static if name not in grid]
     if absent:
         raise ValueError(f"static names {', '.join(absent)}, which is no axis of this sweep")

@@ -1,4 +1,4 @@
-"""Any rule as a `torch.optim.Optimizer`, for people's own training loops.
+"""Any rule as a `torch.optim.Optimizer`, for people's own training loops (docs/training-loop.md).
 
 Two ways of calling `step`:
 
@@ -6,34 +6,50 @@ Two ways of calling `step`:
     optimizer.step(closure)                       # closure returns the loss; calling backward() in it is optional
 
     optimizer = as_torch(m_sam(0.1, 0.05, m=8), model, loss=torch.nn.functional.cross_entropy)
-    optimizer.step(inputs, targets)               # groups of samples vmapped; optionally compiled
+    optimizer.step(inputs, targets)               # the optimizer sees the samples; optionally compiled
 """
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from workbench.compiler import compiler_found, inductor_options
 from workbench.draws.host import Seed
 from workbench.draws.table import Table, rows_of
+from workbench.optimizers.averaging.accumulators import Average
 from workbench.optimizers.oracle import Moment, Needs, NotProvided, Source, needs
 from workbench.optimizers.rule import Rule
-from workbench.optimizers.schedules import at
-from workbench.optimizers.torch.oracles import Batch, ClosureSource, ModuleBatch, Packing, Tape, Transforms
-from workbench.parameters import Parameters, concrete, leaves
+from workbench.optimizers.torch.functional import Functional, Transforms
+from workbench.optimizers.torch.groups import Groups
+from workbench.optimizers.torch.oracles import Batch, ClosureSource, ModuleBatch, Seen, TransformedBatch
+from workbench.optimizers.torch.packing import Packing
+from workbench.optimizers.torch.passes import Passes
+from workbench.optimizers.torch.state import COUNT, States
+from workbench.parameters import Parameters, concrete
+
+_COPIED = (
+    "defaults", "state", "param_groups", "rule", "_module", "_loss", "_seed", "_average", "_compile", "_previous", "_groups"
+)  # fmt: skip
 
 
 class RuleOptimizer(torch.optim.Optimizer):
-    """A rule driving a module's parameters. Parameter groups may each have their own `step_size`.
+    """A rule driving a module's parameters, as `as_torch` makes it.
 
-    The displacement's norm is taken over all groups together. The rule's state and the number of steps are in `state_dict`.
+    The displacement's norm is taken over all groups together. The rule's state and the number of steps are in `state`, by
+    parameter, and so in `state_dict`.
     """
+
+    _step_supports_amp_scaling = True
+    """torch.amp.GradScaler then hands over its scale instead of unscaling the gradients of one pass."""
 
     def __init__(
         self,
@@ -42,90 +58,223 @@ class RuleOptimizer(torch.optim.Optimizer):
         loss: Callable[..., Tensor] | None = None,
         compile: bool = False,
         seed: Seed | None = None,
+        average: Mapping[str, Average] | None = None,
     ) -> None:
         module = parameters if isinstance(parameters, torch.nn.Module) else None
         if (module is None) != (loss is None):
             raise ValueError("give a module together with loss=, or parameters without it")
         if compile and module is None:
             raise ValueError("compile=True needs as_torch(rule, model, loss=..., compile=True)")
-        self.rule, self._module, self._loss = rule, module, loss
+        self.rule, self._module, self._loss, self._seed = rule, module, loss, seed
+        self._average, self._compile = dict(average or {}), compile
         self._previous: Batch | None = None
-        self._seed, self._table = seed, Table(0, ())
+        self._groups = Groups(rule, in_place=compile)
+        # A module's frozen parameters too: they may thaw.
+        listed: Any = parameters if module is None else list(module.parameters())
+        super().__init__(listed, {} if self._groups.default is None else {"lr": self._groups.default})
+        self._start()
+
+    def _start(self) -> None:
+        """What is not part of a copy: it is found again."""
+        self._packing: Packing | None = None
         self._needs: Needs | None = None
-        trainable: Any = parameters
-        if module is not None:
-            trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        self._table = Table(0, ())
+        self._states, self._compiled = States(), None
+        self._functional: Functional | None = None
+        if self._module is not None:
             # Once, as torch's optimizers do: walking through the modules again would take a tenth of a small network's step.
-            self._named = dict(module.named_parameters())
-            self._tied = len([*module.named_parameters(remove_duplicate=False)]) > len(self._named)
-            self._batch_norms = {
-                name: layer
-                for name, layer in module.named_modules()
-                if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm) and layer.track_running_stats
-            }
-        super().__init__(trainable, {"step_size": None})
-        self._compiled = None
-        if compile:
+            self._functional = Functional(self._module, self._loss)  # type: ignore[arg-type]
+        if self._compile:
             # Without a C++ compiler the step is still traced, with guards, into a list of plain tensor operations.
             how: Any = {"options": inductor_options()} if compiler_found() else {"backend": "aot_eager"}
             if "isolate_recompiles" in inspect.signature(torch.compile).parameters:
                 # Optimizers share their code: else the ninth one of a process would silently not be compiled.
                 how["isolate_recompiles"] = True
-            self._compiled = torch.compile(self._functional_step, **how)
+            self._compiled = torch.compile(self._transformed_step, **how)
 
-    def step(self, *arguments: Any) -> Tensor:  # type: ignore[override]
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """One more group, which may set `lr` and whatever else the rule's step is made with.
+
+        Raises ValueError for keys that nothing uses, values out of range and sharded parameters.
+        """
+        if isinstance(param_group, dict):
+            self._groups.add(param_group, len(self.param_groups))
+        super().add_param_group(param_group)
+        for tensor in self.param_groups[-1]["params"]:
+            if type(tensor).__name__ in ("DTensor", "FlatParameter"):
+                raise ValueError(
+                    f"a parameter is a {type(tensor).__name__}: sharded parameters are not supported, as lengths are taken over "
+                    "all of them; use DistributedDataParallel"
+                )
+
+    def step(self, *arguments: Any, closure: Callable[[], Tensor] | None = None) -> Tensor | None:  # type: ignore[override]
         """One update: `step(closure)`, or `step(inputs, targets)` for a module with its loss.
 
         Returns the loss where the rule first asks for a gradient: before the step, but for Nesterov (at the look-ahead
         point) and for ascents along a random direction or the previous minibatch's gradient (at the displaced point).
+        A step with a gradient that is not finite changes nothing, and warns (on a GPU, where looking would make it wait, it does
+        not warn). Where torch.amp.GradScaler has found one, the step is skipped and None returned.
         """
-        tensors = self._tensors()
-        if self._module is None:
-            if len(arguments) != 1 or not callable(arguments[0]):
-                raise ValueError(
-                    "step needs a closure that returns the loss: optimizer.step(lambda: loss(model(x), y))"
+        try:
+            return self._step(arguments if closure is None else (*arguments, closure))
+        except BaseException:
+            for left in ("grad_scale", "found_inf"):  # what GradScaler takes away after a step that does not raise
+                vars(self).pop(left, None)
+            raise
+
+    def _step(self, arguments: tuple[Any, ...]) -> Tensor | None:
+        scale, skipped = self._scaling()
+        self._refuse_other(arguments)
+        packing, member = self._packed()
+        if skipped:
+            for tensor in packing.tensors:
+                tensor.grad = None
+            return None
+        home = packing.home()
+        state, count, step = self._states.read(self.state, packing, lambda: self._fresh(home))
+        latest = step.amax() if step.dim() else step
+        rule = self._groups.resolved(self.param_groups, packing, member, latest, settle=step.dim() > 0)
+        passes = Passes(packing, home, scale)
+        source: Any = self._source(passes, arguments)
+        self._ask(source, home, latest)
+        rows = dict(zip(self._table.requests, self._table.at(count), strict=True)) if self._table.requests else {}
+        try:
+            if self._compiled is not None and self._compiles(source, passes, arguments, home):
+                self._resolved = rule
+                found = self._compiled(home, state, step, arguments, self._previous, rows)
+            else:
+                found = self._moved(rule, source, Moment(self._module, home, step, rows_of(rows)), state)
+            updated, state, loss, finite = found
+            if home.device.type == "cpu" and not finite:
+                warnings.warn(
+                    "the gradient is not finite: this step changes nothing (a smaller step size, or a loss scaler, may help)",
+                    stacklevel=4,
                 )
-            return self._packed_step(tensors, lambda packing, home: ClosureSource(arguments[0], packing, home))
-        if len(arguments) != 2:
-            raise ValueError("step needs inputs and targets: optimizer.step(inputs, targets)")
-        self._refuse_training_noise()
-        if self._compiled is None:
-            loss = self._packed_step(
-                tensors, lambda packing, _: ModuleBatch(Tape(self._value, packing), arguments, self._previous)
-            )
-        else:
-            home: Parameters = {name: tensor.detach() for name, tensor in tensors.items()}
-            state, step = self._read_state(home)
-            self._asked(ModuleBatch(Transforms(self._value), arguments), home, step)
-            rows = self._rows(step)
-            updated, new_state, loss = self._compiled(home, state, step, arguments, self._previous, rows)
-            self._write(tensors, home, updated, new_state, step)
+                passes.put(home)
+                if scale is not None:
+                    passes.leave_infinite()
+                return loss
+        except BaseException:
+            passes.put(home)
+            raise
+        passes.put(updated)
+        self._states.write(self.state, packing, state)
+        self._groups.after(self.param_groups, latest + 1)
         if self._needs is not None and self._needs.previous:
             self._previous = arguments
         return loss
 
-    def _packed_step(self, tensors: dict[str, Tensor], source_of: Callable[..., Source]) -> Tensor:
-        packing = Packing(tensors)
+    def _moved(self, rule: Rule, source: Any, moment: Moment, state: Any) -> tuple[Tensor, Any, Tensor | None, Tensor]:
+        """The new parameters and state, the loss, and whether all is finite: if not, the old ones on a device where looking would
+        mean waiting.
+        """
+        home: Any = moment.parameters
+        updated: Any
+        updated, inner = rule.step(source.oracle(moment), home, state["rule"])
+        averages = {name: one.update(updated, state["averages"][name]) for name, one in self._average.items()}
+        new = {"rule": inner, "averages": averages}
+        wide = torch.float32 if updated.dtype in (torch.float16, torch.bfloat16) else updated.dtype
+        finite = updated.sum(dtype=wide).isfinite()
+        if home.device.type != "cpu":
+            updated = torch.where(finite, updated, home)
+            new = pytree.tree_map(lambda after, before: torch.where(finite, after, before), new, state)
+        return updated, new, source.seen.loss, finite
+
+    def _transformed_step(
+        self, home: Tensor, state: Any, step: Tensor, batch: Batch, previous: Batch | None, rows: Any
+    ) -> tuple[Tensor, Any, Tensor | None, Tensor]:
+        assert self._functional is not None and self._packing is not None
+        source = TransformedBatch(Transforms(self._functional, self._packing), batch, previous, Seen())
+        return self._moved(self._resolved, source, Moment(self._module, home, step, rows_of(rows)), state)
+
+    @contextmanager
+    def averaged(self, name: str) -> Iterator[None]:
+        """Within the block the parameters are the average of that name (`average={"ema": EMA(0.999)}`).
+
+        Statistics of batch normalisations belong to other weights: see `recompute_batch_norm`.
+        """
+        if name not in self._average:
+            raise ValueError(f"unknown average {name!r}; as_torch was given {', '.join(self._average) or 'none'}")
+        packing, _ = self._packed()
         home = packing.home()
-        state, step = self._read_state(home)
-        source = source_of(packing, home)
-        self._asked(source, home, step)
-        oracle: Any = source.oracle(Moment(self._module, home, step, rows_of(self._rows(step))))
-        updated, new_state = self.rule.step(oracle, home, state)
-        self._write(tensors, packing.unpack(home), packing.unpack(updated), new_state, step)
-        assert oracle.seen is not None, "the rule has asked for no gradient"
-        return oracle.seen
+        state, _, _ = self._states.read(self.state, packing, lambda: self._fresh(home))
+        packing.put(self._average[name].value(state["averages"][name]))  # type: ignore[arg-type]
+        try:
+            yield
+        finally:
+            packing.put(home)
 
-    def _functional_step(
-        self, home: Parameters, state: Any, step: Tensor, batch: Any, previous: Any, rows: Any
-    ) -> tuple[Parameters, Any, Tensor]:
-        source = ModuleBatch(Transforms(self._value), batch, previous)
-        oracle = source.oracle(Moment(self._module, home, step, rows_of(rows)))
-        updated, new_state = self.rule.step(oracle, home, state)
-        assert oracle.seen is not None, "the rule has asked for no gradient"
-        return updated, new_state, oracle.seen
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As torch's, but tensors keep the types they were saved in: counts are exact, whatever the parameters are."""
+        super().load_state_dict(state_dict)
+        own = [tensor for group in self.param_groups for tensor in group["params"]]
+        saved = [index for group in state_dict["param_groups"] for index in group["params"]]
+        for tensor, index in zip(own, saved, strict=True):
+            for name, value in state_dict["state"].get(index, {}).items():
+                if isinstance(value, Tensor):
+                    self.state[tensor][name] = value.clone() if name == COUNT else value.to(tensor.device, copy=True)
+        self._groups.loaded(self.param_groups)
+        self._states.forget()
+        self._previous = None
 
-    def _asked(self, source: Source, home: Parameters, step: Tensor) -> Needs:
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: vars(self)[name] for name in _COPIED}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "_packing" not in vars(self):
+            self._start()
+
+    def _scaling(self) -> tuple[Tensor | None, bool]:
+        """The scale of the closure's loss, and whether GradScaler wants the step skipped."""
+        if not hasattr(self, "found_inf"):
+            return None, False
+        if self._module is not None:
+            raise ValueError("a GradScaler needs a closure that scales the loss: scaler.step(optimizer, closure)")
+        if self.grad_scale is None:
+            raise ValueError(
+                "scaler.unscale_(optimizer) has unscaled one gradient, but the closure computes scaled ones again: leave it out, "
+                "scaler.step(optimizer, closure) unscales them all; to clip, do so in the closure"
+            )
+        return self.grad_scale, bool(self.found_inf)
+
+    def _refuse_other(self, arguments: tuple[Any, ...]) -> None:
+        if self._module is not None and len(arguments) != 2:
+            raise ValueError("step needs inputs and targets: optimizer.step(inputs, targets)")
+        if self._module is None and (len(arguments) != 1 or not callable(arguments[0])):
+            raise ValueError(
+                "step needs a closure that returns the loss: optimizer.step(lambda: loss(model(x), y)); a "
+                "trainer that calls step() alone needs a line more, see docs/training-loop.md"
+            )
+
+    def _packed(self) -> tuple[Packing, list[int]]:
+        """The parameters that require a gradient, packed, and the group of each."""
+        listed = [
+            (tensor, number)
+            for number, group in enumerate(self.param_groups)
+            for tensor in group["params"]
+            if tensor.requires_grad
+        ]
+        if not listed:
+            raise ValueError("no parameter of this optimizer requires a gradient")
+        tensors, member = [tensor for tensor, _ in listed], [number for _, number in listed]
+        if self._packing is None or not self._packing.fits(tensors):
+            self._packing = Packing(tensors)
+            self._states.forget()
+        return self._packing, member
+
+    def _fresh(self, home: Parameters) -> dict[str, Any]:
+        return {
+            "rule": self.rule.init(home),
+            "averages": {name: average.init(home) for name, average in self._average.items()},
+        }
+
+    def _source(self, passes: Passes, arguments: tuple[Any, ...]) -> Source:
+        if self._module is None:
+            return ClosureSource(arguments[0], passes)
+        return ModuleBatch(self._module, self._loss, passes, self._functional, arguments, self._previous)  # type: ignore[arg-type]
+
+    def _ask(self, source: Source, home: Parameters, step: Tensor) -> None:
         """What the rule asks for, found by one dry step before the first."""
         if self._needs is None:
             found = needs(source, self._module, self.rule, home, step)
@@ -134,56 +283,20 @@ class RuleOptimizer(torch.optim.Optimizer):
                 raise NotProvided(f"random numbers ({streams})", "give as_torch(..., seed=)", self.rule)
             self._needs = found
             self._table = Table(0 if self._seed is None else self._seed, found.requests)
-        return self._needs
 
-    def _rows(self, step: Tensor) -> dict:
-        requests = self._table.requests
-        return dict(zip(requests, self._table.at(int(step)), strict=True)) if requests else {}
-
-    def _value(self, parameters: Parameters, inputs: Tensor, targets: Tensor) -> Tensor:
-        assert self._module is not None and self._loss is not None
-        outputs = torch.func.functional_call(self._module, parameters, (inputs,), tie_weights=self._tied)  # type: ignore[arg-type]
-        value = self._loss(outputs, targets)
-        if value.dim():
-            raise ValueError(f"loss must return the minibatch's mean as a 0-dim tensor, got shape {tuple(value.shape)}")
-        return value
-
-    def _refuse_training_noise(self) -> None:
-        for name, layer in self._batch_norms.items():
-            if layer.training:
-                raise ValueError(
-                    f"layer {name} is BatchNorm in training mode, which torch.func cannot update; use a closure"
-                )
-
-    def _tensors(self) -> dict[str, Tensor]:
-        if self._module is not None:
-            return {name: parameter for name, parameter in self._named.items() if parameter.requires_grad}
-        listed = [p for group in self.param_groups for p in group["params"] if p.requires_grad]
-        return {str(index): tensor for index, tensor in enumerate(listed)}
-
-    def _read_state(self, home: Parameters) -> tuple[Any, Tensor]:
-        """The rule's state and the number of steps taken."""
-        if "rule" not in self.state:
-            device = leaves(home)[0].device
-            zero = torch.zeros((), dtype=torch.int64, device=device)
-            self.state["rule"] = {"state": self.rule.init(home), "step": zero}  # type: ignore[index]
-        kept: Any = self.state["rule"]  # type: ignore[index]
-        return kept["state"], kept["step"]
-
-    def _write(
-        self, tensors: dict[str, Tensor], home: Parameters, updated: Parameters, new_state: Any, step: Tensor
-    ) -> None:
-        assert isinstance(updated, dict) and isinstance(home, dict)
-        steps = {id(p): group["step_size"] for group in self.param_groups for p in group["params"]}
-        for name, tensor in tensors.items():
-            own = steps[id(tensor)]
-            if own is not None:
-                # The rule is linear in the step size, so a group's own step size rescales its displacement.
-                default = at(self.rule.step_size, step)  # type: ignore[attr-defined]
-                updated[name] = home[name] + (own / default) * (updated[name] - home[name])
-        with torch.no_grad():
-            torch._foreach_copy_(list(tensors.values()), list(updated.values()))
-        self.state["rule"] = {"state": new_state, "step": step + 1}  # type: ignore[index]
+    def _compiles(self, source: ModuleBatch, passes: Passes, batch: Batch, home: Tensor) -> bool:
+        assert self._functional is not None and self._needs is not None
+        closure = source.closure(batch)
+        product = (lambda x, v: passes.product(closure, x, v)) if self._needs.products else None
+        right = self._functional.right_for_steps(batch, home, lambda x: passes.gradient(closure, x)[0], passes, product)
+        passes.put(home)
+        if not right:
+            warnings.warn(
+                "compile=True is not used: by torch.func this module's gradient would be another one (or random, or none): it "
+                "has hooks, dropout, batch normalisation in training mode, a checkpoint, a loss that reads parameters, ...",
+                stacklevel=5,
+            )
+        return right
 
 
 def as_torch(
@@ -193,16 +306,24 @@ def as_torch(
     loss: Callable[..., Tensor] | None = None,
     compile: bool = False,
     seed: Seed | None = None,
+    average: Mapping[str, Average] | None = None,
 ) -> RuleOptimizer:
     """The rule as a `torch.optim.Optimizer`.
 
-    parameters: what torch optimizers take (tensors or parameter groups, which may set `step_size`), or a module together
-        with `loss(outputs, targets)`, whose minibatch mean it must be; then call `step(inputs, targets)`.
-    compile: compile the functional step with `torch.compile` (module form only); without a C++ compiler it is traced
-        alone, which still spares groups of samples most of their overhead.
+    parameters: what torch optimizers take (tensors or parameter groups), or a module together with `loss(outputs, targets)`,
+        whose minibatch mean it must be; then call `step(inputs, targets)`. A group may set `lr` (the rule's step size, which
+        torch's schedulers change), any other number the rule is made of (`rho`, `beta`, ...), and `weight_decay`, which adds
+        weight_decay x to the effective gradient at x.
+    compile: compile the step with `torch.compile` (module form only) where torch.func gives this module's gradient, which is
+        checked once; without a C++ compiler it is traced alone, which still spares groups of samples most of their overhead.
     seed: of the rule's random numbers, where it asks for any (random ascents).
-    Raises ValueError for sparse gradients, for closures that do not return a loss, and where a rule needs more than the
-    closure can give.
+    average: averages of the iterates by name, such as {"ema": EMA(0.999)}; see `RuleOptimizer.averaged`.
+
+    All passes of a step draw the same random numbers from torch's generators (equal dropout masks), and buffers such as the
+    statistics of batch normalisation change in the first one alone. In a module of DistributedDataParallel gradients are those
+    averaged over the processes; m_sam ascends in each process by itself.
+    Raises ValueError for sparse gradients, for closures that do not return a loss, for losses that no parameter reaches, and
+    where a rule needs more than the closure can give.
     """
     for name in (entry.name for entry in dataclasses.fields(rule)):  # type: ignore[arg-type]
         value = getattr(rule, name)
@@ -210,4 +331,4 @@ def as_torch(
             raise ValueError(
                 f"{name} has one value per run; an optimizer drives one module, use wb.sweep for many runs"
             )
-    return RuleOptimizer(rule, parameters, loss, compile, seed)
+    return RuleOptimizer(rule, parameters, loss, compile, seed, average)

@@ -1,142 +1,93 @@
-"""Gradients of a module or of a closure, as the rules ask for them (`workbench.optimizers.Oracle`)."""
+"""Where a rule's gradients come from in somebody's own training loop: a closure, or a module with its loss on a minibatch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from workbench.optimizers.oracle import Moment, NotProvided, Oracle, Side, Source
-from workbench.parameters import Parameters, inner, tree_map
+from workbench.optimizers.torch.functional import Functional, Transforms
+from workbench.optimizers.torch.passes import Passes
+from workbench.parameters import Parameters
 
-Closure = Callable[[], Tensor]
-Batch = tuple[Tensor, ...]
+Batch = tuple[Any, ...]
 
-
-class Packing:
-    """A module's parameters as one vector, so that a rule's arithmetic costs a few operations instead of a few per tensor;
-    as a dict where they differ in type or device.
-    """
-
-    def __init__(self, tensors: dict[str, Tensor]) -> None:
-        self.tensors = tensors
-        kinds = {(tensor.dtype, tensor.device) for tensor in tensors.values()}
-        self._sizes = [tensor.numel() for tensor in tensors.values()] if len(kinds) == 1 else None
-
-    def pack(self, values: dict[str, Tensor]) -> Parameters:
-        if self._sizes is None:
-            return values
-        shapes = [tensor.shape for tensor in self.tensors.values()]
-        runs = [value.shape[: value.dim() - len(shape)] for value, shape in zip(values.values(), shapes, strict=True)]
-        return torch.cat([value.reshape(*one, -1) for value, one in zip(values.values(), runs, strict=True)], -1)
-
-    def unpack(self, packed: Parameters) -> dict[str, Tensor]:
-        if isinstance(packed, dict):
-            return packed
-        assert self._sizes is not None
-        pieces, runs = packed.split(self._sizes, -1), packed.shape[:-1]
-        return {n: piece.view(*runs, *t.shape) for (n, t), piece in zip(self.tensors.items(), pieces, strict=True)}
-
-    def home(self) -> Parameters:
-        """The parameters' own values."""
-        return self.pack({name: tensor.detach() for name, tensor in self.tensors.items()})
+NO_REPLICAS = (
+    "second derivatives are not averaged over the processes of DistributedDataParallel; use a rule that needs gradients alone, "
+    "such as sam"
+)
 
 
 class _LoopOracle(Oracle):
     """What every oracle of somebody's own training loop has, and has not."""
 
-    seen: Tensor | None = None
-    """The loss at the point of the first gradient: the undisplaced one, but for Nesterov (the look-ahead point) and for ascents
-    that need no gradient there."""
-
     @property
     def full(self) -> Oracle:
         raise NotProvided("the gradient over all samples", "a training loop shows one batch at a time; use wb.run")
+
+    def fresh(self, name: str) -> Oracle:
+        raise NotProvided("fresh samples", "a training loop shows one batch at a time; use wb.run")
+
+
+@dataclass(eq=False)
+class Seen:
+    """The loss at the point of a step's first gradient: the undisplaced one, but for Nesterov (the look-ahead point) and for
+    ascents that need no gradient there.
+    """
+
+    loss: Tensor | None = None
+
+    def note(self, loss: Tensor) -> None:
+        self.loss = loss if self.loss is None else self.loss
 
 
 @dataclass(frozen=True, eq=False)
 class ClosureSource(Source):
     """Gradients of whatever a closure computes."""
 
-    closure: Closure
-    packing: Packing
-    home: Parameters
+    closure: Callable[[], Tensor]
+    passes: Passes
+    seen: Seen = field(default_factory=Seen)
 
     def oracle(self, moment: Moment) -> ClosureOracle:
-        return ClosureOracle(self, moment)
+        return ClosureOracle(self, moment, self.closure)
 
 
 class ClosureOracle(_LoopOracle):
-    """Gradients of whatever the closure computes, at parameters written into the module for the time of the call."""
+    """Gradients of whatever the closure computes, with the displaced weights in the module."""
 
-    def __init__(self, source: ClosureSource, moment: Moment) -> None:
+    def __init__(
+        self, source: ClosureSource | ModuleBatch, moment: Moment, closure: Callable[[], Tensor], own: bool = True
+    ) -> None:
         self.source, self.moment = source, moment
-        self._closure, self._packing, self._at_home = source.closure, source.packing, source.home
-        self._tensors = self._packing.tensors
-        self._home = {name: tensor.detach() for name, tensor in self._tensors.items()}
+        self._closure, self._passes, self._seen, self._own = closure, source.passes, source.seen, own
 
     def gradient(self, x: Parameters) -> Parameters:
-        loss = self._evaluate(x)
-        if any(tensor.grad is not None for tensor in self._tensors.values()):
-            gradients = [tensor.grad for tensor in self._tensors.values()]
-        else:
-            gradients = torch.autograd.grad(loss, list(self._tensors.values()), allow_unused=True)
-        return self._collect(gradients)
-
-    def hessian_vector_product(self, x: Parameters, v: Parameters) -> Parameters:
-        loss, tensors = self._evaluate(x), list(self._tensors.values())
-        vectors = self._packing.unpack(v).values()
-        try:
-            first = torch.autograd.grad(loss, tensors, create_graph=True, allow_unused=True)
-            product = sum((g * along).sum() for g, along in zip(first, vectors, strict=True) if g is not None)
-            second = torch.autograd.grad(product, tensors, allow_unused=True)  # type: ignore[arg-type]
-        except RuntimeError as error:
-            raise ValueError(
-                "this rule needs Hessian-vector products: let the closure return the loss without calling backward()"
-            ) from error
-        return self._collect(second)
-
-    def _evaluate(self, parameters: Parameters) -> Tensor:
-        displaced = parameters is not self._at_home
-        values = self._packing.unpack(parameters) if displaced else self._home
-        for name, tensor in self._tensors.items():
-            tensor.grad = None
-            if displaced:
-                # Pointing at the displaced values instead of copying them in and out keeps SAM near two gradients.
-                tensor.data = values[name]
-        try:
-            with torch.enable_grad():
-                loss = self._closure()
-        finally:
-            if displaced:
-                for name, tensor in self._tensors.items():
-                    tensor.data = self._home[name]
-        if not isinstance(loss, Tensor) or loss.dim() != 0:
-            raise ValueError(f"the closure must return the loss as a 0-dim tensor, got {type(loss).__name__}")
-        if self.seen is None:
-            self.seen = loss.detach()
-        return loss
-
-    def _collect(self, gradients: Iterable[Tensor | None]) -> Parameters:
-        collected = {}
-        for (name, tensor), gradient in zip(self._tensors.items(), gradients, strict=True):
-            collected[name] = torch.zeros_like(tensor) if gradient is None else _dense(name, gradient).detach()
-            tensor.grad = None
-        return self._packing.pack(collected)
+        with self._passes.opened(changes_buffers=self._own):
+            gradient, loss = self._passes.gradient(self._closure, x)  # type: ignore[arg-type]
+        if self._own:
+            self._seen.note(loss)
+        return gradient
 
     def loss(self, x: Parameters) -> Tensor:
-        return self._evaluate(x).detach()
+        with self._passes.opened(changes_buffers=False):
+            return self._passes.value(self._closure, x)  # type: ignore[arg-type]
+
+    def hessian_vector_product(self, x: Parameters, v: Parameters) -> Parameters:
+        with self._passes.opened(changes_buffers=False, refuse_replicas=NO_REPLICAS):
+            return self._passes.product(self._closure, x, v)  # type: ignore[arg-type]
 
     @property
     def previous(self) -> Oracle:
         raise NotProvided(
             "the previous step's samples", "a closure does not show them; use as_torch(rule, model, loss=...)"
         )
-
-    def fresh(self, name: str) -> Oracle:
-        raise NotProvided("fresh samples", "a training loop shows one batch at a time; use wb.run")
 
     def groups(self, size: int) -> Side:
         raise NotProvided(
@@ -145,130 +96,144 @@ class ClosureOracle(_LoopOracle):
         )
 
 
-class Transforms:
-    """Gradients of `value(parameters, *batch)` by torch.func, which the compiler sees through."""
-
-    def __init__(self, value: Callable[..., Tensor]) -> None:
-        self._gradient_and_value = torch.func.grad_and_value(value)
-
-    def gradient(self, parameters: Parameters, batch: Batch) -> tuple[Parameters, Tensor]:
-        return self._gradient_and_value(parameters, *batch)
-
-    def groups(self, parameters: Parameters, batches: Batch, shared: bool) -> tuple[Parameters, Tensor]:
-        return torch.func.vmap(self._gradient_and_value, (None if shared else 0, 0, 0))(parameters, *batches)
-
-    def product(self, parameters: Parameters, vector: Parameters, batch: Batch) -> Parameters:
-        return torch.func.grad(lambda point: inner(self.gradient(point, batch)[0], vector))(parameters)
-
-
-class Tape:
-    """The same by autograd, with packed parameters: only the forward pass of groups goes through vmap, and each of its
-    operations costs a third of what it costs under both transforms.
-    """
-
-    def __init__(self, value: Callable[..., Tensor], packing: Packing) -> None:
-        self._value, self._packing = value, packing
-
-    def gradient(self, parameters: Parameters, batch: Batch) -> tuple[Parameters, Tensor]:
-        leaves = self._leaves(parameters)
-        with torch.enable_grad():
-            loss = self._value(leaves, *batch)
-        return self._packing.pack(self._derivative(loss, leaves)), loss.detach()
-
-    def groups(self, parameters: Parameters, batches: Batch, shared: bool) -> tuple[Parameters, Tensor]:
-        groups = batches[0].shape[0]
-        if shared:
-            parameters = tree_map(lambda leaf: leaf.expand(groups, *leaf.shape), parameters)
-        leaves = self._leaves(parameters)
-        with torch.enable_grad():
-            losses = torch.func.vmap(self._value)(leaves, *batches)
-            total = losses.sum()
-        return self._packing.pack(self._derivative(total, leaves)), losses.detach()
-
-    def product(self, parameters: Parameters, vector: Parameters, batch: Batch) -> Parameters:
-        leaves, along = self._leaves(parameters), self._packing.unpack(vector)
-        with torch.enable_grad():
-            first = self._derivative(self._value(leaves, *batch), leaves, create_graph=True)
-            slope = inner(first, along)
-        return self._packing.pack(self._derivative(slope, leaves))
-
-    def _leaves(self, parameters: Parameters) -> dict[str, Tensor]:
-        return {name: value.detach().requires_grad_() for name, value in self._packing.unpack(parameters).items()}
-
-    @staticmethod
-    def _derivative(value: Tensor, leaves: dict[str, Tensor], create_graph: bool = False) -> dict[str, Tensor]:
-        if not value.requires_grad:
-            return {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
-        tensors = list(leaves.values())
-        found = torch.autograd.grad(
-            value, tensors, create_graph=create_graph, allow_unused=True, materialize_grads=True
-        )
-        return {name: _dense(name, gradient) for name, gradient in zip(leaves, found, strict=True)}
-
-
-def _dense(name: str, gradient: Tensor) -> Tensor:
-    if gradient.layout != torch.strided:
-        raise ValueError(f"parameter {name} of shape {tuple(gradient.shape)} has a sparse gradient; use sparse=False")
-    return gradient
-
-
 @dataclass(frozen=True, eq=False)
 class ModuleBatch(Source):
     """Gradients of a module's loss on one minibatch; `before` is the one of the step before."""
 
-    gradients: Transforms | Tape
+    module: torch.nn.Module
+    criterion: Callable[..., Tensor]
+    passes: Passes
+    functional: Functional
     batch: Batch
     before: Batch | None = None
+    seen: Seen = field(default_factory=Seen)
 
     def oracle(self, moment: Moment) -> ModuleOracle:
-        return ModuleOracle(self, moment)
+        return ModuleOracle(self, moment, self.closure(self.batch))
+
+    def closure(self, batch: Batch, module: torch.nn.Module | None = None) -> Callable[[], Tensor]:
+        """The loss on a batch."""
+        inputs, targets = batch
+        return lambda: self.criterion((module or self.module)(inputs), targets)
 
 
-class ModuleOracle(_LoopOracle):
+class ModuleOracle(ClosureOracle):
     """Gradients of a module's loss on one minibatch."""
 
-    def __init__(self, source: ModuleBatch, moment: Moment) -> None:
-        self.source, self.moment = source, moment
-        self._gradients, self._batch, self._before = source.gradients, source.batch, source.before
-
-    def gradient(self, x: Parameters) -> Parameters:
-        gradient, value = self._gradients.gradient(x, self._batch)
-        self.seen = value if self.seen is None else self.seen
-        return gradient
-
-    def loss(self, x: Parameters) -> Tensor:
-        return self._gradients.gradient(x, self._batch)[1]
-
-    def hessian_vector_product(self, x: Parameters, v: Parameters) -> Parameters:
-        return self._gradients.product(x, v, self._batch)
+    source: ModuleBatch
 
     @property
     def previous(self) -> Oracle:
-        before = self._batch if self._before is None else self._before
-        return ModuleOracle(ModuleBatch(self._gradients, before), self.moment)
-
-    def fresh(self, name: str) -> Oracle:
-        raise NotProvided("fresh samples", "a training loop shows one batch at a time; use wb.run")
+        before = self.source.batch if self.source.before is None else self.source.before
+        return ClosureOracle(self.source, self.moment, self.source.closure(before), own=False)
 
     def groups(self, size: int) -> Side:
-        samples = self._batch[0].shape[0]
-        if samples % size:
-            raise NotProvided(
-                f"groups of m = {size} samples",
-                f"m must divide the number of samples in a step, {samples}, got m={size}",
-            )
-        batches = tuple(tensor.reshape(samples // size, size, *tensor.shape[1:]) for tensor in self._batch)
-        return _ModuleGroups(self, self._gradients, batches)
+        return ModuleGroups(self.source, in_groups(self.source.batch, size))
 
 
-class _ModuleGroups:
-    def __init__(self, oracle: ModuleOracle, gradients: Transforms | Tape, batches: Batch) -> None:
-        self.count, self._oracle, self._gradients, self._batches = batches[0].shape[0], oracle, gradients, batches
+class ModuleGroups:
+    """Gradients of groups of a minibatch: all at once where that has been found right for this module, else one by one.
+
+    In a module of `DistributedDataParallel` the groups are those of this process: their gradients stay here where they are the
+    ascents, at one point, and are averaged over the processes where each is taken at its own point. This is m-SAM per device.
+    """
+
+    def __init__(self, source: ModuleBatch, batches: Batch) -> None:
+        self.count, self._source, self._batches = batches[0].shape[0], source, batches
+        replicated = source.module if isinstance(source.module, DistributedDataParallel) else None
+        self._replicated, self._module = replicated, source.module if replicated is None else replicated.module
 
     def gradients(self, x: Parameters) -> Parameters:
-        gradients, values = self._gradients.groups(x, self._batches, shared=True)
-        self._oracle.seen = values.mean() if self._oracle.seen is None else self._oracle.seen
+        gradients, losses = self._taken(x.expand(self.count, -1))  # type: ignore[union-attr]
+        self._source.seen.note(losses.mean())
         return gradients
 
     def gradients_at(self, xs: Parameters) -> Parameters:
-        return self._gradients.groups(xs, self._batches, shared=False)[0]
+        gradients, _ = self._taken(xs)  # type: ignore[arg-type]
+        if self._replicated is not None:
+            torch.distributed.all_reduce(gradients, group=self._replicated.process_group)
+            gradients = gradients / torch.distributed.get_world_size(self._replicated.process_group)
+        return gradients
+
+    def _taken(self, xs: Float[Tensor, "group parameter"]) -> tuple[Tensor, Tensor]:
+        source = self._source
+        fast = source.functional.right_for_groups(self._batches, xs, self._one_by_one, source.passes)
+        with source.passes.opened():
+            return source.functional.groups(xs, self._batches) if fast else self._one_by_one(xs, self._batches)
+
+    def _one_by_one(self, xs: Tensor, batches: Batch) -> tuple[Tensor, Tensor]:
+        found = []
+        for index, x in enumerate(xs.unbind()):
+            closure = self._source.closure(tuple(part[index] for part in batches), self._module)
+            found.append(self._source.passes.gradient(closure, x, local=self._replicated is not None))
+        gradients, losses = zip(*found, strict=True)
+        return torch.stack(gradients), torch.stack(losses)
+
+
+@dataclass(frozen=True, eq=False)
+class TransformedBatch(Source):
+    """The same as `ModuleBatch` by torch.func alone, for compiled steps."""
+
+    gradients: Transforms
+    batch: Batch
+    before: Batch | None = None
+    seen: Seen = field(default_factory=Seen)
+
+    def oracle(self, moment: Moment) -> TransformedOracle:
+        return TransformedOracle(self, moment, self.batch)
+
+
+class TransformedOracle(_LoopOracle):
+    """Gradients of a module's loss on one minibatch, by torch.func."""
+
+    source: TransformedBatch
+
+    def __init__(self, source: TransformedBatch, moment: Moment, batch: Batch, own: bool = True) -> None:
+        self.source, self.moment, self._batch, self._own = source, moment, batch, own
+
+    def gradient(self, x: Parameters) -> Parameters:
+        gradient, loss = self.source.gradients.gradient(x, self._batch)  # type: ignore[arg-type]
+        if self._own:
+            self.source.seen.note(loss)
+        return gradient
+
+    def loss(self, x: Parameters) -> Tensor:
+        return self.source.gradients.gradient(x, self._batch)[1]  # type: ignore[arg-type]
+
+    def hessian_vector_product(self, x: Parameters, v: Parameters) -> Parameters:
+        return self.source.gradients.product(x, v, self._batch)  # type: ignore[arg-type]
+
+    @property
+    def previous(self) -> Oracle:
+        before = self._batch if self.source.before is None else self.source.before
+        return TransformedOracle(self.source, self.moment, before, own=False)
+
+    def groups(self, size: int) -> Side:
+        return TransformedGroups(self.source, in_groups(self._batch, size))
+
+
+class TransformedGroups:
+    """Gradients of groups side by side."""
+
+    def __init__(self, source: TransformedBatch, batches: Batch) -> None:
+        self.count, self._source, self._batches = batches[0].shape[0], source, batches
+
+    def gradients(self, x: Parameters) -> Parameters:
+        gradients, losses = self._source.gradients.groups(x, self._batches, shared=True)  # type: ignore[arg-type]
+        self._source.seen.note(losses.mean())
+        return gradients
+
+    def gradients_at(self, xs: Parameters) -> Parameters:
+        return self._source.gradients.groups(xs, self._batches, shared=False)[0]  # type: ignore[arg-type]
+
+
+def in_groups(batch: Batch, size: int) -> Batch:
+    """The samples in consecutive groups: a new leading dimension. Raises NotProvided where they do not fall into such."""
+    what = f"groups of m = {size} samples"
+    for part in batch:
+        if not isinstance(part, Tensor) or not part.dim():
+            raise NotProvided(what, f"inputs and targets must be tensors of samples, got a {type(part).__name__}")
+    samples = batch[0].shape[0]
+    if samples % size:
+        raise NotProvided(what, f"m must divide the number of samples in a step, {samples}, got m={size}")
+    return tuple(part.reshape(samples // size, size, *part.shape[1:]) for part in batch)
