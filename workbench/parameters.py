@@ -86,8 +86,9 @@ def normalised(x: Parameters) -> Parameters:
     no move).
     """
     scaled, _ = _by_largest(x)
-    # The square is 0 or at least 1.
-    inverse = inner(scaled, scaled).clamp(min=0.5).sqrt().reciprocal()
+    square = inner(scaled, scaled)
+    # The bound is met at zero alone: the square is at least 1, of entries below the normal range at least their rounding's.
+    inverse = square.clamp(min=torch.finfo(square.dtype).tiny).sqrt().reciprocal()
 
     def unit(leaf: Tensor, entries: Tensor) -> Tensor:
         entries = inverse * entries
