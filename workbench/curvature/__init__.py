@@ -4,15 +4,14 @@ Functions of `(loss, parameters, ...)` with `loss(parameters) -> scalar`; parame
 tensors. Exact functions are exact to rounding in the parameters' dtype; estimates return their own error.
 """
 
-from .average_case import FlatnessProfile, average_case, flatness
-from .density import SpectralDensity, spectral_density
 from .distributed import MinibatchLoss
 from .empirical import EmpiricalLoss, empirical_loss
 from .gauss_newton import Decomposition, decomposition, empirical_fisher, fisher, gauss_newton
 from .hessian import asymmetry, hessian
-from .interpolation import LossPlane, interpolate, loss_plane
-from .lanczos import ConvergenceError, EigenPairs, top_eigenpairs
-from .outliers import outlier_structure
+from .measures.average_case import FlatnessProfile, average_case, flatness
+from .measures.interpolation import LossPlane, interpolate, loss_plane
+from .measures.sharpness import rescaled, sharpness, sharpness_with_residual
+from .measures.worst_case import m_sharpness, quadratic_worst_case, worst_case
 from .per_sample import (
     gradient_covariance,
     gradient_covariance_spectrum,
@@ -21,11 +20,12 @@ from .per_sample import (
     per_sample_gradients,
 )
 from .products import hessian_vector_product, hvp_operator
-from .sharpness import rescaled, sharpness, sharpness_with_residual
-from .spectrum import spectrum
-from .trace import Estimate, diagonal, frobenius_norm, trace
+from .spectra.density import SpectralDensity, spectral_density
+from .spectra.lanczos import ConvergenceError, EigenPairs, top_eigenpairs
+from .spectra.outliers import outlier_structure
+from .spectra.spectrum import spectrum
+from .spectra.trace import Estimate, diagonal, frobenius_norm, trace
 from .update_jacobian import spectral_radius, update_jacobian
-from .worst_case import m_sharpness, quadratic_worst_case, worst_case
 
 __all__ = [
     "ConvergenceError",

@@ -26,7 +26,7 @@ from .empirical import known
 from .flat import flat_loss, size_of
 from .model import Door, agree, in_words, transformed
 from .scales import power_of_two
-from .spectrum import symmetric_eigenvalues
+from .spectra.spectrum import symmetric_eigenvalues
 
 SampleLoss = Callable[..., Tensor]
 

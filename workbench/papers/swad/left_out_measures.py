@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from workbench.curvature import flatness
-from workbench.curvature.sharpness import Scaling
+from workbench.curvature.measures.sharpness import Scaling
 from workbench.draws import Seed
 from workbench.dynamics.labelled import Labelled
 from workbench.papers.swad.weight_averages import Trajectory, as_parameters, combined, metrics_of, valley

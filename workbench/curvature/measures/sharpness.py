@@ -30,14 +30,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench import draws, memory
+from workbench.curvature.flat import Loss, flatten, require_full_precision, size_of
+from workbench.curvature.hessian import hessian_rows, require_symmetric, symmetrised
+from workbench.curvature.model import transformed
+from workbench.curvature.products import HVPOperator, hvp_operator
+from workbench.curvature.scales import norm, power_of_two
+from workbench.curvature.spectra.spectrum import symmetric_eigenvalues
 from workbench.parameters import Parameters, tree_map
-
-from .flat import Loss, flatten, require_full_precision, size_of
-from .hessian import hessian_rows, require_symmetric, symmetrised
-from .model import transformed
-from .products import HVPOperator, hvp_operator
-from .scales import norm, power_of_two
-from .spectrum import symmetric_eigenvalues
 
 Scaling = Literal["absolute", "relative", "elementwise"]
 

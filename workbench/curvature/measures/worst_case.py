@@ -12,16 +12,16 @@ from torch.utils import _pytree as tree
 
 from workbench import draws
 from workbench.checks import require_count
+from workbench.curvature import batches
+from workbench.curvature.flat import Loss, flatten, require_full_precision, size_of
+from workbench.curvature.hessian import hessian_rows, require_dense, symmetrised
+from workbench.curvature.layers.structured import recognised
+from workbench.curvature.model import Door, each, transformed
+from workbench.curvature.per_sample import SampleLoss, sample_problem
+from workbench.curvature.products import hvp_operator
+from workbench.curvature.scales import norm
 from workbench.parameters import Parameters, on_device
 
-from . import batches
-from .flat import Loss, flatten, require_full_precision, size_of
-from .hessian import hessian_rows, require_dense, symmetrised
-from .layers.structured import recognised
-from .model import Door, each, transformed
-from .per_sample import SampleLoss, sample_problem
-from .products import hvp_operator
-from .scales import norm
 from .sharpness import Scaling, rescaled
 
 

@@ -11,12 +11,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench import draws
+from workbench.curvature.flat import Loss
+from workbench.curvature.model import Door, each
+from workbench.curvature.spectra.trace import Estimate
 from workbench.parameters import Parameters
 
-from .flat import Loss
-from .model import Door, each
 from .sharpness import Scaling, rescaled
-from .trace import Estimate
 
 
 class FlatnessProfile(NamedTuple):

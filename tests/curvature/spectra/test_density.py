@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from workbench.curvature import spectral_density
-from workbench.curvature.density import _gauss
+from workbench.curvature.spectra.density import _gauss
 
 SIZE = 600
 

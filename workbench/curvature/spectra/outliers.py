@@ -7,13 +7,13 @@ import xarray as xr
 from torch import Tensor, nn
 from torch.nn import functional
 
+from workbench.curvature import batches
+from workbench.curvature.flat import Loss, Parameters
+from workbench.curvature.gauss_newton import fisher
+from workbench.curvature.hessian import hessian
 from workbench.curvature.layers.structured import recognised
+from workbench.curvature.model import Door, substituted
 
-from . import batches
-from .flat import Loss, Parameters
-from .gauss_newton import fisher
-from .hessian import hessian
-from .model import Door, substituted
 from .spectrum import symmetric_eigenvalues
 
 

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .products import HVPOperator
-from .scales import power_of_two
+from workbench.curvature.products import HVPOperator
+from workbench.curvature.scales import power_of_two
 
 _CRUDE = 1e-3
 """Asymmetry relative to the operator's norm that cannot be rounding, not even of single precision inside a double loss."""

@@ -10,10 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.curvature.flat import Loss, flatten
+from workbench.curvature.model import Door, each, modules_of, plain_kernels, untouched
 from workbench.parameters import Parameters, tree_map
-
-from .flat import Loss, flatten
-from .model import Door, each, modules_of, plain_kernels, untouched
 
 
 def interpolate(

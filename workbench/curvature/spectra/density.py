@@ -9,11 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench import draws, memory
+from workbench.curvature.flat import Loss, require_finite, require_full_precision, size_of
+from workbench.curvature.products import HVPOperator, hvp_operator
+from workbench.curvature.scales import power_of_two
 from workbench.parameters import Parameters
 
-from .flat import Loss, require_finite, require_full_precision, size_of
-from .products import HVPOperator, hvp_operator
-from .scales import power_of_two
 from .spectrum import spectrum
 
 _EXACT = 512

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from workbench.curvature import ConvergenceError, empirical_loss, hessian, top_eigenpairs
-from workbench.curvature.lanczos import _christoffel_sum
+from workbench.curvature.spectra.lanczos import _christoffel_sum
 
 BULK = np.linspace(-0.1, 1.0, 150)
 

@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from workbench import draws, memory
+from workbench.curvature.flat import Loss, require_finite, require_full_precision, size_of
+from workbench.curvature.hessian import hessian_rows
+from workbench.curvature.products import HVPOperator, hvp_operator
+from workbench.curvature.scales import norm, power_of_two
 from workbench.parameters import Parameters
-
-from .flat import Loss, require_finite, require_full_precision, size_of
-from .hessian import hessian_rows
-from .products import HVPOperator, hvp_operator
-from .scales import norm, power_of_two
 
 
 class Estimate(NamedTuple):

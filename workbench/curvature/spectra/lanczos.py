@@ -12,11 +12,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench import draws, memory
+from workbench.curvature.flat import Loss, Parameters, require_full_precision, size_of
+from workbench.curvature.hessian import hessian_rows, require_symmetric, symmetrised
+from workbench.curvature.products import HVPOperator, hvp_operator
+from workbench.curvature.scales import norm
 
-from .flat import Loss, Parameters, require_full_precision, size_of
-from .hessian import hessian_rows, require_symmetric, symmetrised
-from .products import HVPOperator, hvp_operator
-from .scales import norm
 from .subspace import Subspace
 
 Which = Literal["largest", "smallest", "magnitude"]

@@ -6,11 +6,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from workbench.curvature.empirical import known
+from workbench.curvature.flat import Loss, Parameters, require_full_precision, size_of
+from workbench.curvature.hessian import hessian, require_dense
 from workbench.parameters import leaves
-
-from .empirical import known
-from .flat import Loss, Parameters, require_full_precision, size_of
-from .hessian import hessian, require_dense
 
 
 def spectrum(loss: Loss, parameters: Parameters) -> Float[Tensor, " eigenvalue"]:

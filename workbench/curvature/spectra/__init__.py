@@ -1,0 +1,1 @@
+"""Eigenvalues of the Hessian: all, some, their density, their sums, and where the outliers come from."""
