@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from workbench import papers
+from workbench.explorers import Control, Explorer
 
 MOVES = 12
 
@@ -32,7 +33,7 @@ def rows() -> list[dict[str, object]]:
     return found
 
 
-def _timed(shown: explorers.Explorer, move: int) -> float:
+def _timed(shown: Explorer, move: int) -> float:
     shown.reset()
     controls = list(shown.controls.values())
     control = controls[move % len(controls)]
@@ -42,7 +43,7 @@ def _timed(shown: explorers.Explorer, move: int) -> float:
     return time.process_time() - start
 
 
-def _other(control: explorers.Control, value: Any, turn: int) -> Any:
+def _other(control: Control, value: Any, turn: int) -> Any:
     if control.kind == "choice":
         others = [choice for choice in control.choices if choice != value]
         return others[turn % len(others)]

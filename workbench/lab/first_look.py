@@ -36,7 +36,7 @@ class Panels:
             )
         right.axhspan(0, 1, color=SHADE, alpha=0.12, linewidth=0)
         right.set(
-            xlabel=r"Hessian eigenvalue $\lambda$", ylabel=r"$\alpha\,p(\lambda)/c$", ylim=(0, 2.4), xlim=(0, 4.2)
+            xlabel=r"Hessian eigenvalue $\lambda$", ylabel="share of the stability limit", ylim=(0, 2.4), xlim=(0, 4.2)
         )
         right.set_title("Only eigenvalues in the band pass")
         markers = ("o", VERDICTS["contradicted"][1])
