@@ -1,7 +1,6 @@
 """The documentation site: executed notebooks, API reference and guides. Builds without network; broken links fail."""
 
 import sys
-from importlib import metadata
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -10,8 +9,10 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 import _docstrings  # noqa: E402
 import _papers  # noqa: E402
 
+from workbench import __version__  # noqa: E402
+
 project = "workbench"
-version = release = metadata.version("workbench")
+version = release = __version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build", "jupyter_execute", "court-rates.md"]
 
@@ -41,6 +42,8 @@ html_theme_options = {
     "footer_end": [],
 }
 html_show_sourcelink = False
+html_static_path = ["_static"]
+html_css_files = ["gallery.css"]
 # Formulas are typeset in the reader's browser; nothing is fetched to build.
 mathjax_path = "https://cdn.jsdelivr.net/npm/mathjax@3/es5/tex-mml-chtml.js"
 

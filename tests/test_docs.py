@@ -73,4 +73,11 @@ def test_the_site_builds_without_network_and_without_warnings(tmp_path):
     assert "gradient_descent" in (site / "api" / "optimizers.html").read_text(encoding="utf-8")
     for notebook in (ROOT / "notebooks").glob("[a-z]*.ipynb"):
         page = (site / "notebooks" / f"{notebook.stem}.html").read_text(encoding="utf-8")
-        assert "<img" in page and "claims:" in page
+        assert "<img" in page and "claims" in page
+        cells = nbformat.read(notebook, as_version=4).cells
+        displayed = sum(cell.source.count("$$") // 2 for cell in cells if cell.cell_type == "markdown")
+        assert page.count('<div class="math') == displayed, f"{notebook.name}: a blank line is missing around $$"
+    gallery = (site / "papers.html").read_text(encoding="utf-8")
+    for notebook in (ROOT / "papers").glob("*/paper.toml"):
+        if (ROOT / "notebooks" / f"{notebook.parent.name}.ipynb").is_file():
+            assert f"_static/papers/{notebook.parent.name}.png" in gallery

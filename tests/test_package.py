@@ -71,7 +71,7 @@ def test_an_installed_workbench_knows_and_runs_its_papers(installed):
     done = workbench(installed, "run", "flat-minima-sco", "--preset", "smoke")
     assert done.returncode == 0, done.stdout + done.stderr
     assert (installed / "runs").is_dir()
-    code = "import workbench as wb; print(wb.__file__, len(wb.open_runs('flat-minima-sco').run))"
+    code = "import workbench as wb; print(wb.__file__, wb.open_runs('flat-minima-sco'))"
     python = installed / "venv" / "bin" / "python"
     shown = subprocess.run([python, "-I", "-c", code], cwd=installed, capture_output=True, text=True)
     assert shown.returncode == 0 and str(installed) in shown.stdout, shown.stderr
