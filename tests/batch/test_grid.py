@@ -141,3 +141,11 @@ def test_a_key_depends_on_values_and_not_on_their_order(parameters):
 def test_values_are_shown_on_one_line(text):
     shown = shorten(text)
     assert shown.isprintable() and 0 < len(shown) <= 24
+
+
+def test_relations_of_the_card_are_refused_before_anything_starts(papers):
+    path = papers.root / "papers" / "toy" / "paper.toml"
+    path.write_text(path.read_text() + '\n[[rule]]\nrequires = "rho < n / 10"\nmessage = "small steps only"\n')
+    with pytest.raises(RequestError, match=r"toy: small steps only \(needs rho < n / 10\)"):
+        plan([Request(["toy"], grid={"rho": [0.1, 0.9]})])
+    assert len(plan([Request(["toy"], grid={"rho": [0.1, 0.7]})])) == 2

@@ -58,7 +58,7 @@ A notebook reads it, validates its parameters before computing, hands over its s
   claim   Small steps generalise better (Table 1; printed)
   paper   -0.3 pp
   ours    test error, small minus large steps: mean -0.302 [-0.354, -0.259] pp (95 %, n = 6); claimed < 0 pp
-  control same-steps
+  control same-steps (not audited)
 >>> gradient_descent.scoreboard().counts["reproduced"]
 1
 >>> del os.environ["WORKBENCH_PAPERS"]

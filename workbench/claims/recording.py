@@ -104,7 +104,7 @@ def load(entry: Mapping[str, Any]) -> Verdict:
 
 
 def _measurement(entry: Mapping[str, Any], conditions: Mapping[str, Condition]) -> Measurement:
-    values = {key: number(entry[key]) if key in _FLOATS else entry[key] for key in _MEASURED}
+    values: dict[str, Any] = {key: number(entry[key]) if key in _FLOATS else entry[key] for key in _MEASURED}
     return Measurement(conditions[entry["name"]], Pair(*map(number, entry["p"])), **values)
 
 

@@ -11,13 +11,13 @@ import ast
 from typing import Any
 
 
-class Gate(ast.NodeTransformer):
+class Gate:
     """Drops the statements of a cell that opens with a `section` call whose answer is no."""
 
     def __init__(self, shell: Any):
         self.shell = shell
 
-    def visit_Module(self, module: ast.Module) -> ast.Module:
+    def visit(self, module: ast.Module) -> ast.Module:
         call = module.body[0].value if module.body and isinstance(module.body[0], ast.Expr) else None
         if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "section"):
             return module
@@ -37,4 +37,4 @@ def install() -> None:
         return
     shell = get_ipython()
     if shell is not None and not any(type(one).__name__ == "Gate" for one in shell.ast_transformers):
-        shell.ast_transformers.append(Gate(shell))
+        shell.ast_transformers.append(Gate(shell))  # type: ignore[arg-type]  # IPython only calls visit

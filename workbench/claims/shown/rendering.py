@@ -84,9 +84,11 @@ def verdict_html(verdict: Record) -> str:
     """The same block as HTML; all text of the card is escaped."""
     claim, rows = verdict.claim, []
     measured = list(verdict.conditions)
+    before = ""
     for label, text in _facts(verdict):
         drawn = interval_svg(measured.pop(0)) + " " if label == "ours" and measured else ""
-        rows.append((label, drawn + tex.html(text)))
+        rows.append(("" if label == before else label, drawn + tex.html(text)))
+        before = label
     label = "padding:0 1em 0 0;text-align:left;vertical-align:top;opacity:0.7"
     cell = "padding:0;text-align:left"
     body = "".join(

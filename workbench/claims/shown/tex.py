@@ -122,4 +122,4 @@ class _Reader:
 
 def _bracketed(text: str) -> str:
     bare = re.sub(r"<[^>]*>", "", text)
-    return text if len(bare) <= 1 or bare.isalnum() else f"({text})"
+    return text if re.fullmatch(r"\w*", bare) else f"({text})"

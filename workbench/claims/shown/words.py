@@ -120,12 +120,13 @@ def controls(verdict: Record) -> str:
     found: Mapping[str, Any] = verdict.audit.get("controls", {})
     parts = []
     for one in claim.control:
-        if one.name in found:
-            same = " (arms identical)" if found[one.name].get("identical") else ""
-            flips = "flips it" if found[one.name]["flipped"] else "DOES NOT FLIP IT"
-            parts.append(f"{one.name} {flips}{same}")
+        if one.name not in found:
+            parts.append(f"{one.name} (not audited)")
+        elif verdict.audit.get("committed") != REPRODUCED:
+            parts.append(f"{one.name} ({found[one.name]['verdict']} under it)")
         else:
-            parts.append(one.name)
+            same = " (arms identical)" if found[one.name].get("identical") else ""
+            parts.append(f"{one.name} {'flips it' if found[one.name]['flipped'] else 'DOES NOT FLIP IT'}{same}")
     return ", ".join(parts)
 
 
@@ -144,7 +145,7 @@ def remarks(verdict: Record) -> list[str]:
     found = [verdict.reason] if verdict.reason else []
     if claim.setting:
         what = "a contradiction speaks of this setting" if verdict.verdict == CONTRADICTED else "about the direction"
-        found.append(f"setting: {tex.plain(claim.setting)} ({what})")
+        found.append(f"setting: {claim.setting} ({what})")
     if verdict.control != "none" and verdict.verdict != NOT_RUN:
         found.append(f"under control {verdict.control}, where it must not be reproduced")
     if verdict.unsealed:

@@ -53,6 +53,7 @@ def ends(above: Test, below: Test, start: float, low: float, high: float) -> tup
             return limit
         if test(start, True) <= LEVEL:
             return start
-        return float(optimize.brentq(lambda bound: test(bound, True) - LEVEL, *sorted((start, limit)), rtol=1e-10))
+        first, last = sorted((start, limit))
+        return float(optimize.brentq(lambda bound: test(bound, True) - LEVEL, first, last, rtol=1e-10))  # type: ignore[arg-type]
 
     return end(above, low), end(below, high)

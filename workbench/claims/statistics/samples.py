@@ -27,7 +27,7 @@ def as_array(samples: Any) -> np.ndarray:
     if hasattr(samples, "to_numpy") and hasattr(samples, "isna"):
         samples = samples.to_numpy(dtype=float, na_value=np.nan)
     if isinstance(samples, np.ma.MaskedArray):
-        samples = samples.astype(float).filled(np.nan)
+        samples = np.ma.filled(samples.astype(float), np.nan)
     try:
         array = np.asarray(samples)
     except ValueError:

@@ -32,6 +32,10 @@ SKEWED = ("mean", "ratio", "slope", "agreement", "pooled", "position", "correlat
 """Statistics whose test leans on the samples' shape: at least 5 seeds, better 10."""
 
 
+_NONE = 1.7e308
+_END = {"inf": math.inf, "-inf": -math.inf}
+
+
 class Condition(Strict):
     """One measured quantity of a claim and the region the claim puts it in.
 
@@ -80,14 +84,13 @@ class Condition(Strict):
     @field_validator("bounds", mode="before")
     @classmethod
     def _pair_of_bounds(cls, value: Any) -> Any:
-        words = {"inf": math.inf, "-inf": -math.inf}
-        if value is None or not isinstance(value, list) or len(value) != 2:
+        if not isinstance(value, list) or len(value) != 2:
             raise ValueError('must be two numbers [low, high]; "inf" or "-inf" for a side without a bound')
-        ends = [words.get(end, end) if isinstance(end, str) else end for end in value]
-        if not all(isinstance(end, (int, float)) for end in ends) or not ends[0] < ends[1]:
+        low, high = (_END.get(end, end) if isinstance(end, str) else end for end in value)
+        if not (isinstance(low, (int, float)) and isinstance(high, (int, float)) and low < high):
             raise ValueError(f"must be two numbers low < high, got {value}")
-        # JSON and TOML have no infinity that all readers share: kept as None by `sides`.
-        return [max(float(ends[0]), -1.7e308), min(float(ends[1]), 1.7e308)]
+        # JSON and TOML have no infinity that all readers share: `sides` reads the largest numbers as none.
+        return [max(float(low), -_NONE), min(float(high), _NONE)]
 
     @property
     def random(self) -> bool:
@@ -97,8 +100,8 @@ class Condition(Strict):
     @property
     def sides(self) -> tuple[float | None, float | None]:
         """The bounds of `bounded`, None for a side without one."""
-        low, high = self.bounds or [-1.7e308, 1.7e308]
-        return (None if low == -1.7e308 else low, None if high == 1.7e308 else high)
+        low, high = self.bounds or [-_NONE, _NONE]
+        return (None if low == -_NONE else low, None if high == _NONE else high)
 
     @property
     def region(self) -> Region:
