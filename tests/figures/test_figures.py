@@ -172,6 +172,13 @@ def test_trajectory_draws_level_sets_of_a_tensor_function_and_marks_divergence(a
     assert len(ax.collections) == 2
 
 
+def test_a_path_without_a_finite_start_is_named(ax):
+    gone = np.full((3, 2), np.nan)
+    figures.trajectory(ax, None, [np.array([[0.0, 0.0], [1.0, 1.0]]), gone], ["GD", "SAM"])
+    assert ax.get_legend_handles_labels()[1] == ["GD", "SAM (no finite start)"]
+    assert "SAM has no finite start" in figures.alt_text(ax.figure)
+
+
 def test_phase_diagram_hatches_diverged_cells_and_places_edges_between_centres(ax):
     rho, step = np.array([0.01, 0.1, 1.0]), np.array([1.0, 2.0])
     values = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, np.nan]])

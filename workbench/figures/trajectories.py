@@ -48,10 +48,12 @@ def trajectory(
     for index, track in enumerate(tracks):
         finite = np.isfinite(track).all(axis=1)
         kept = track[: len(track) if finite.all() else int(np.argmin(finite))]
-        if not len(kept):
-            continue
         colour = PALETTE[index % len(PALETTE)]
         name = labels[index] + ("" if finite.all() else " (diverged)") if labels else None
+        if not len(kept):
+            ax.plot([], [], color=colour, label=labels[index] + " (no finite start)" if labels else None)
+            describe(ax, f"{labels[index] if labels else f'path {index + 1}'} has no finite start")
+            continue
         ax.plot(*kept.T, color=colour, linewidth=1.6, marker=".", markersize=3, label=name, zorder=3)
         ax.plot(*kept[0], "o", color="white", markeredgecolor=colour, markeredgewidth=1.6, markersize=7, zorder=4)
         ends = "o" if finite.all() else VERDICTS["contradicted"][1]
