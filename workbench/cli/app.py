@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from workbench.cli.printing import sturdy_output
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -115,6 +117,7 @@ for _name, (_place, _text) in groups.items():
 def main() -> None:
     """Entry point of the console script."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    sturdy_output()
     debug = len(arguments) < len(sys.argv) - 1 or os.environ.get("WORKBENCH_DEBUG") == "1"
     problems = Console(stderr=True, highlight=False)
     try:

@@ -79,6 +79,8 @@ def run(
         raise grids.RequestError("-p, --grid and --zip belong to papers named on the command line, not to a sweep file")
     planned = grids.plan(requests)
     store = Store(out or known.default_store())
+    if not (dry_run or why):
+        store.require_writable()
     decisions = list(decide(planned, store, force=force))
     if dry_run or why:
         _show_plan(console, decisions, why=why)
@@ -142,10 +144,12 @@ def carry_out(
             console.print("Interrupted. Nothing finished is lost; the same command does the rest.", style="yellow")
             raise typer.Exit(130)
         if result.count("failed"):
-            console.print(
-                f"Failed jobs keep their notebook and error in {store.root}; `workbench status` lists them.",
-                highlight=False,
-            )
+            failed = [outcome for outcome in result.outcomes.values() if outcome.status == "failed"]
+            if any(outcome.folder for outcome in failed):
+                kept = f"Failed jobs keep their notebook and error in {store.root}; `workbench status` lists them."
+                console.print(kept, highlight=False)
+            if lost := sum(outcome.folder is None for outcome in failed):
+                console.print(f"{lost} failed jobs could not be recorded in the store: it could not be written to.")
             raise typer.Exit(1)
 
     return [record for record in records if record.finished], finish

@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +91,21 @@ class Store:
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
+
+    def require_writable(self) -> None:
+        """Make the store's folder.
+
+        Raises:
+            ValueError: where it cannot be written to, saying what to do.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
+        except OSError as error:
+            raise ValueError(
+                f"the run store {self.root} cannot be written to ({error.strerror}); choose another folder by --store"
+            ) from None
 
     def work(self, key: str) -> Path:
         """Folder in which the job with this key is being written."""

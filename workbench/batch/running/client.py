@@ -28,8 +28,9 @@ from traitlets import Dict, DottedObjectName, Unicode
 
 from workbench.batch import traces
 from workbench.batch.running import kernel
+from workbench.batch.running.descendants import end_descendants
 from workbench.batch.running.follower import Follower, ignored_places
-from workbench.batch.running.forking import process_context
+from workbench.batch.running.forking import process_context, short_folder
 from workbench.batch.running.guard import IncompleteError
 
 PRINT_LIMIT = 1_000_000  # characters of printed text kept per cell
@@ -57,6 +58,7 @@ class KernelProcess:
         os.kill(self.pid, number)
 
     def kill(self) -> None:
+        end_descendants(self.pid)
         self._process.kill()
 
     def terminate(self) -> None:
@@ -112,9 +114,7 @@ class KernelManager(AsyncKernelManager):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        # Socket paths may have 107 bytes: a deep TMPDIR is left aside.
-        base = tempfile.gettempdir()
-        self.folder = tempfile.mkdtemp(prefix="wb", dir=base if len(base) < 60 else "/tmp")
+        self.folder = tempfile.mkdtemp(prefix="wb", dir=short_folder())
         self.connection_file = os.path.join(self.folder, "k.json")
         if os.name == "posix":
             self.transport = "ipc"
@@ -166,7 +166,7 @@ class Client(PapermillNotebookClient):
         for index, cell in cells:
             errors = [output for output in cell.outputs if output.output_type == "error"]
             # Papermill takes an exit for success.
-            if any(output.ename in ("SystemExit", "KeyboardInterrupt") for output in errors):
+            if any(output.ename in ("SystemExit",) for output in errors):
                 raise IncompleteError(
                     "ended early", f"cell {index} ended the notebook ({errors[0].ename}): {_first(cell)}"
                 )

@@ -6,7 +6,6 @@ import logging
 import os
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -21,6 +20,7 @@ from workbench.batch.inputs import Used, used_by
 from workbench.batch.jobs import Job, Sources, code_hash, digest, places_of
 from workbench.batch.results.store import Store, standing, write_json
 from workbench.batch.running import kernel
+from workbench.batch.running.descendants import end_of_job
 from workbench.batch.running.guard import Guard, IncompleteError, explain
 from workbench.claims import asked
 from workbench.texts import read_text
@@ -84,13 +84,14 @@ def _execute_locked(job: Job, options: Options, store: Store, sources: Sources) 
     folder = store.begin(job.key)
     raw: dict[str, Any] = {}
     error = None
-    guard = Guard(options.timeout, options.memory)
+    guard = Guard(options.timeout, options.memory, folder / "stderr.txt")
     try:
         _run_notebook(job, folder, guard, raw)
     except Exception as problem:
         error = explain(problem, guard)
     finally:
         guard.close()
+        end_of_job(str(folder.resolve()))
     try:
         used = used_by(raw, places_of(job), job.card.parents[1]) if raw else Used()
         identity = sources.identity(job, used)
@@ -256,10 +257,10 @@ def main(connection: Any, job: Job, options: Options) -> None:
     """What a worker process does: one job, its outcome sent back."""
     kernel.die_with_starter()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the program's to handle
-    sys.stdout.flush()
     try:
         outcome = execute(job, options)
     except Exception as problem:
         outcome = Outcome(job.key, "failed", error=explain(problem))
-    connection.send(outcome)
-    connection.close()
+    with suppress(OSError):  # who asked may be gone
+        connection.send(outcome)
+        connection.close()

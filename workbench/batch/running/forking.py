@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
+import signal
 import sys
+import tempfile
 import threading
 import types
 from collections.abc import Iterator
-from contextlib import contextmanager
-from multiprocessing import forkserver
+from contextlib import contextmanager, suppress
+from multiprocessing import forkserver, util
 from typing import Any
 
 from workbench.batch.running import kernel
@@ -23,6 +26,8 @@ PRELOAD = (
     "papermill.clientwrap", "workbench.batch.running.execute", "workbench.batch.running.client", "workbench.batch.running.warm",
 )  # fmt: skip
 _starting = threading.Lock()
+stopping = threading.Event()
+"""Set when no process shall be started any more."""
 
 
 def can_fork() -> bool:
@@ -42,8 +47,13 @@ def process_context() -> Iterator[Any]:
 
     Their environment is the job's from their first instruction (thread counts and the hash seed are read once), and they do
     not import the program's `__main__`, which multiprocessing would otherwise do for them.
+
+    Raises:
+        OSError: when the fork server dies, or nothing shall be started any more.
     """
     with _starting:
+        if stopping.is_set():
+            raise InterruptedError("no process is started any more")
         main, environment = sys.modules["__main__"], os.environ.copy()
         sys.modules["__main__"] = types.ModuleType("__main__")
         os.environ.update(kernel.ENVIRONMENT)
@@ -60,12 +70,46 @@ def process_context() -> Iterator[Any]:
                     os.environ.pop(name, None)
 
 
+def short_folder() -> str:
+    """A folder for sockets, whose paths may have 107 bytes: the one for temporary files, or another where that is deep."""
+    usual = tempfile.gettempdir()
+    others = [os.environ.get("XDG_RUNTIME_DIR", ""), "/tmp", "/var/tmp", "/dev/shm"]
+    fitting = [folder for folder in (usual, *others) if folder and len(os.fsencode(folder)) <= 55]
+    return next((folder for folder in fitting if os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)), usual)
+
+
+def server_pid() -> int | None:
+    """Process id of the fork server that this process has started, None without one."""
+    return forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+
+
+def abort_start() -> None:
+    """Let nobody wait for a fork server that is still importing."""
+    if _starting.locked() and (pid := server_pid()) is not None:
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _keep_sockets_short() -> None:
+    config: Any = multiprocessing.current_process()._config  # type: ignore[attr-defined]
+    base = short_folder()
+    if config.get("tempdir") is None and base != tempfile.gettempdir():
+        config["tempdir"] = tempfile.mkdtemp(prefix="pymp-", dir=base)
+        util.Finalize(None, shutil.rmtree, args=(config["tempdir"], True), exitpriority=-100)
+
+
 def _reach_server() -> None:
-    """Start the fork server, or find the one that this process was itself forked from."""
+    """Start the fork server, also in place of one that died, or find the one that this process was itself forked from."""
+    _keep_sockets_short()
     server: Any = forkserver._forkserver  # type: ignore[attr-defined]
     if server._forkserver_pid is None and server._forkserver_address is not None:
         # CPython's ensure_running overlooks an inherited server, and every worker would preload a second one.
         server.ensure_running = lambda: None
     else:
         multiprocessing.set_forkserver_preload(preload_list())
-        server.ensure_running()
+        # Ctrl-C in a terminal reaches the server too, which would say so with a traceback; kernels take it again (`serve`).
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            server.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)

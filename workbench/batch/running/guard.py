@@ -9,16 +9,25 @@ import signal
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-INTERRUPT_GRACE = 3.0  # seconds between asking a cell that ran out of time to stop, and killing its kernel
+from workbench.batch.running.descendants import end_descendants
+
+LOG_LIMIT = 1_000_000  # bytes kept of what a kernel writes outside its cells
+INTERRUPT_GRACE = 1.5  # seconds between asking a cell that ran out of time to stop, and killing its kernel
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class Guard:
-    """Watches a kernel and ends it when it has used up its time or its memory; `reason` then says which."""
+    """Watches a kernel and ends it when it has used up its time or its memory; `reason` then says which.
 
-    def __init__(self, timeout: float | None, memory: int | None) -> None:
+    Args:
+        log: a file that does not grow beyond a limit while it is watched.
+    """
+
+    def __init__(self, timeout: float | None, memory: int | None, log: Path) -> None:
+        self._log, self._cut = log, False
         self.reason: str | None = None
         self.peak = 0
         self._pid: int | None = None
@@ -32,6 +41,16 @@ class Guard:
 
     def close(self) -> None:
         self._over.set()
+        self._bound_log()
+        if self._cut:
+            with suppress(OSError), self._log.open("a") as file:
+                file.write(f"\n[output beyond {LOG_LIMIT:,} bytes is not kept]\n")
+
+    def _bound_log(self) -> None:
+        with suppress(OSError):
+            if self._log.stat().st_size > LOG_LIMIT:
+                os.truncate(self._log, LOG_LIMIT)
+                self._cut = True
 
     def message(self) -> str:
         if self.reason == "timeout":
@@ -42,6 +61,7 @@ class Guard:
     def _watch(self) -> None:
         killing_at = None
         while not self._over.wait(0.1):
+            self._bound_log()
             if self._pid is None:
                 continue
             if self._memory is not None and self.reason is None:
@@ -53,6 +73,7 @@ class Guard:
                 self.reason, killing_at = "timeout", time.monotonic() + INTERRUPT_GRACE
                 _signal(os.kill, self._pid, signal.SIGINT)
             if killing_at is not None and time.monotonic() >= killing_at:
+                end_descendants(self._pid)
                 _signal(os.killpg, self._pid, signal.SIGKILL)
                 return
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from workbench.batch import traces
 from workbench.batch.running import follower
+from workbench.batch.running.descendants import adopt_orphans, end_descendants
 
 # One thread each: unset, the workers' thread pools fight for the cores (1.6 times slower), and the order of sums,
 # hence the last digits of a result, would depend on the machine. torch reads OMP_NUM_THREADS once, at import.
@@ -40,6 +41,9 @@ def serve(connection_file: str, environment: dict[str, str], folder: str, log: s
         folder: working directory.
         log: file that receives what the process itself (not its cells) writes to standard output and error.
     """
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    adopt_orphans()  # also those in a session of their own end with the job
     if hasattr(os, "setsid"):
         os.setsid()  # a group of its own: Ctrl-C in the terminal misses it, killing the group takes its children along
     die_with_starter(os.getpid())
@@ -84,6 +88,7 @@ def die_with_starter(process_group: int | None = None) -> None:
     def watch() -> None:
         wait([starter.sentinel])
         if process_group is not None and hasattr(os, "killpg"):
+            end_descendants(os.getpid())
             os.killpg(process_group, signal.SIGKILL)
         os._exit(1)
 

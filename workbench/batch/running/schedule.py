@@ -39,6 +39,29 @@ class Listener:
     def tick(self) -> None: ...
 
 
+class _Shielded(Listener):
+    """A listener that is not told anything any more once it has failed: a display never ends a batch."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener: Listener | None = listener
+
+    def _tell(self, what: str, *words: Any) -> None:
+        try:
+            if self._listener is not None:
+                getattr(self._listener, what)(*words)
+        except Exception:
+            self._listener = None
+
+    def submitted(self, job: Job) -> None:
+        self._tell("submitted", job)
+
+    def done(self, job: Job, outcome: Outcome, attempt: int) -> None:
+        self._tell("done", job, outcome, attempt)
+
+    def tick(self) -> None:
+        self._tell("tick")
+
+
 def run_jobs(
     jobs: Sequence[Job],
     options: Options,
@@ -55,6 +78,7 @@ def run_jobs(
         fail_fast: start no further job after the first that failed for good.
     """
     result = Result()
+    listener = _Shielded(listener)
     attempts = dict.fromkeys((job.key for job in jobs), 0)
     pending: dict[Future, Job] = {}
     waiting: deque[tuple[float, Job]] = deque()
@@ -94,10 +118,13 @@ def run_jobs(
                 listener.tick()
         except KeyboardInterrupt:
             result.interrupted = True
-            workers.stop_all()
             for future in pending:
                 future.cancel()
-            wait([future for future in pending if not future.cancelled()], 10)
+            deadline = time.monotonic() + 10
+            while time.monotonic() < deadline:
+                workers.stop_all()  # again and again: a fork server may just be starting
+                if not wait([future for future in pending if not future.cancelled()], TICK).not_done:
+                    break
     return result
 
 
