@@ -162,12 +162,18 @@ def test_an_audit_is_stale_as_soon_as_a_module_of_its_jobs_changes(monkeypatch, 
     }
     (tmp_path / seals.FILE).write_text(json.dumps({"audit": audit}))
     card = Card(card_of(CARD), tmp_path)
-    assert "7 of 8 blocks" in repr(card.verdicts["wins"]) and "stale" not in repr(card.scoreboard())
+    assert "7 of 8 blocks" in repr(card.verdicts["wins"]) and "Stale" not in card.audit
+    shown = repr(card.scoreboard())
     (tmp_path / seals.FILE).write_text(json.dumps({"audit": {**audit, "modules_hash": "0" * 16}}))
     card = Card(card_of(CARD), tmp_path)
-    assert "7 of 8 blocks, stale" in repr(card.verdicts["wins"]) and "Stale" in repr(card.scoreboard())
+    assert "7 of 8 blocks, stale" in repr(card.with_court(card.verdicts.values())[0]) and "Stale" in card.audit
+    assert repr(card.scoreboard()) == shown, "a notebook's outputs are committed and do not change with the code"
 
 
-def test_no_committed_claim_was_changed_after_its_verdict():
+def test_no_committed_claim_was_changed_after_its_verdict_and_none_is_a_surprise():
     for slug, card in cards().items():
-        assert seals.broken(card.content, seals.read(card.folder)) == {}, slug
+        court = seals.read(card.folder)
+        assert seals.broken(card.content, court) == {}, slug
+        recorded = {name: one["committed"] for name, one in court.get("audit", {}).get("claims", {}).items()}
+        surprises = {n: v for n, v in recorded.items() if n in card.claims and card.claims[n].expected not in (None, v)}
+        assert surprises == {}, slug

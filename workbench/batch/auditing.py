@@ -188,6 +188,8 @@ def table(card: Card, found: Sequence[Row]) -> RenderableType:
         )
         style = "bold red" if row.unflipped else ""
         badge = Text(f"{words.SYMBOLS[row.committed]} {row.committed}", style=words.STYLES[row.committed])
+        if row.claim.expected not in (None, row.committed):
+            badge.append(f" (expected: {row.claim.expected})", style="bold red")
         agree = f"{row.agreeing}/{len(row.blocks)}" if row.blocks else ""
         if not row.claim.control and row.committed == CONSISTENT:
             controls = "none can"

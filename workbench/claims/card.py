@@ -98,13 +98,18 @@ class Card:
         """Every claim's verdict so far, after the family ladder, in the card's order."""
         members = reach.members(self._content.claim, self.preset, self._values)
         found = {claim.id: self._verdicts.get(claim.id) or self._not_run(claim) for claim in self._content.claim}
-        judged = self.with_court(badges(found, members).values())
+        judged = self.with_court(badges(found, members).values(), now=False)
         return {one.id: replace(one, control=self.control) for one in judged}
 
-    def with_court(self, verdicts: Iterable[Verdict]) -> list[Verdict]:
-        """Verdicts with what court.json says of their claims: broken seals and the last audit."""
+    def with_court(self, verdicts: Iterable[Verdict], *, now: bool = True) -> list[Verdict]:
+        """Verdicts with what court.json says of their claims: broken seals and the last audit.
+
+        Args:
+            now: mark an audit as stale where the code has changed since. Notebooks do not: their outputs are committed, and
+                must not change with a module that computes the same.
+        """
         broken, audit = seals.broken(self._content, self._court), self._court.get("audit", {}).get("claims", {})
-        old = {"stale": True} if self._stale else {}
+        old = {"stale": True} if now and self._stale else {}
         return [
             replace(one, unsealed=broken.get(one.id, ""), audit={**audit[one.id], **old} if one.id in audit else {})
             for one in verdicts
@@ -227,7 +232,7 @@ class Card:
         self._record()
         title = f"{self.paper.title} ({self.slug}, preset {self.preset}"
         title += f", control {self.control})" if self.control != "none" else ")"
-        return Scoreboard(title, tuple(beside_printed(list(self.verdicts.values()))), self.audit)
+        return Scoreboard(title, tuple(beside_printed(list(self.verdicts.values()))), seals.audit_line(self._court))
 
     def record(self) -> dict[str, Any]:
         """What claims.json holds: parameters, every claim with its measurements, the count of each verdict."""

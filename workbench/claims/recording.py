@@ -13,7 +13,8 @@ from .arrays import as_dataset, write_atomically, write_results
 from .judging.family import Pair
 from .judging.record import AtSize, Measurement
 from .verdict import Verdict
-from .written.schema import Claim, Condition
+from .written.condition import Condition
+from .written.schema import Claim
 
 __all__ = ["as_dataset", "as_json", "job_folder", "record", "write_claims", "write_results"]
 

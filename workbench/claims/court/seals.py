@@ -120,7 +120,7 @@ def modules_hash(names: list[str]) -> str:
     return total.hexdigest()[:16]
 
 
-def audit_line(court: Mapping[str, Any], is_stale: bool) -> str:
+def audit_line(court: Mapping[str, Any], is_stale: bool = False) -> str:
     """The last audit in a sentence; empty without one."""
     audit = court.get("audit")
     if not audit:

@@ -13,8 +13,8 @@ from ..statistics import counts, mean, pairs, seeds
 from ..statistics.bounded import bounded
 from ..statistics.evidence import Evidence
 from ..statistics.samples import as_array, parts, rows
+from ..written.condition import SKEWED, Condition
 from ..written.regions import Region
-from ..written.schema import Condition
 from .family import HOLDS, UNDECIDED, VIOLATED, Pair
 from .record import INCONCLUSIVE, Measurement
 
@@ -128,6 +128,14 @@ def _note(one: Measurement, worst: Evidence) -> str:
         notes.append(f"no variation in {one.n} seeds; up to {1 - 0.025 ** (1 / one.n):.0%} of them may differ")
     if one.not_finite and not worst.refused:
         notes.append(f"{one.not_finite} of {one.n * one.comparisons} samples are not finite")
+    elif (
+        not worst.constant
+        and not worst.refused
+        and one.n < 10
+        and one.condition.statistic in SKEWED
+        and one.condition.shape is None
+    ):
+        notes.append("below 10 seeds right only for near-normal samples")
     if one.verdict == INCONCLUSIVE and (needed := would_decide(one)):
         notes.append(f"{'more than 1000' if needed > seeds.MOST else f'about {needed}'} seeds would decide")
     return "; ".join(notes)

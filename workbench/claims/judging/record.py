@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..written.schema import Claim, Condition
+from ..written.condition import Condition
+from ..written.schema import Claim
 from . import family
 from .family import UNDECIDED, Pair
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..judging.record import CONSISTENT, CONTRADICTED, INCONCLUSIVE, NOT_RUN, REPRODUCED, Measurement, Record
-from ..written.schema import Claim, Condition
+from ..written.condition import Condition
+from ..written.schema import Claim
 from . import tex
 from .numbers import exact, plain, rounded
 
