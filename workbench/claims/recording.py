@@ -66,8 +66,8 @@ def record(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-_MEASURED = ("estimate", "low", "high", "n", "comparisons", "not_finite", "successes", "note", "whole", "margin")
-_FLOATS = frozenset({"estimate", "low", "high", "margin"})
+_MEASURED = ("estimate", "low", "high", "n", "comparisons", "not_finite", "successes", "note", "whole", "spread")
+_FLOATS = frozenset({"estimate", "low", "high", "spread"})
 
 
 def _condition(one: Measurement) -> dict[str, Any]:

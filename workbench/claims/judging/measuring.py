@@ -106,7 +106,6 @@ def measure(condition: Condition, samples: Any) -> Measurement:
         return (-min(judged[k].con, 0.0251), judged[k].rep, math.inf if math.isnan(beyond) else beyond)
 
     worst = found[max(range(len(found)), key=severity)]
-    margin = -region.excess(worst.estimate) / worst.spread if worst.spread > 0 else math.nan
     one = Measurement(
         condition,
         together,
@@ -117,7 +116,7 @@ def measure(condition: Condition, samples: Any) -> Measurement:
         comparisons=len(found),
         not_finite=bad,
         successes=worst.successes,
-        margin=math.inf if worst.constant else margin,
+        spread=worst.spread,
     )
     return replace(one, note=_note(one, worst))
 
@@ -152,7 +151,7 @@ def would_decide(one: Measurement, level: float = 0.025) -> int | None:
             needed = seeds.least_for_median(level)
             return needed if one.n < needed else None
         return seeds.for_share(one.successes or 0, one.n, region.ends[0], at_least, level)
-    needed = seeds.for_mean(one.margin, level) if math.isfinite(one.margin) else None
+    needed = seeds.for_mean(one.inside / one.spread, level) if one.spread > 0 else None
     return needed if needed and needed > one.n else None
 
 
@@ -180,5 +179,5 @@ def _exact(condition: Condition, array: np.ndarray) -> Measurement:
         not_finite=bad,
         note=note,
         whole=whole,
-        margin=-region.excess(worst) / scale,
+        spread=scale,
     )

@@ -26,8 +26,7 @@ class Measurement:
 
     Attributes:
         p: p-values of the condition: the largest `rep` and the smallest `con` of its comparisons.
-        margin: how far the estimate lies inside the region, in standard deviations over seeds (for an exact statement in
-            units of the end).
+        spread: standard deviation over seeds (of an exact statement, the size of the region's end).
     """
 
     condition: Condition
@@ -41,7 +40,12 @@ class Measurement:
     successes: int | None = None
     note: str = ""
     whole: bool = False
-    margin: float = math.nan
+    spread: float = math.nan
+
+    @property
+    def inside(self) -> float:
+        """How far the estimate lies inside the region, negative outside."""
+        return -self.condition.region.excess(self.estimate)
 
     @property
     def verdict(self) -> str:
