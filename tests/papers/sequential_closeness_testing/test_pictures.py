@@ -79,6 +79,6 @@ def test_every_figure_draws_and_has_words():
     plt.close(figure)
     figure, ax = plt.subplots()
     times = study.crossing_times([100, 1000], [0.4], 0.05, [4.0, 32.0]).isel(d=0)
-    pictures.crossings(ax, times, "n", {"$n^{2/3}$": 2 / 3})
+    pictures.crossings(ax, times, "n", "c", {"$n^{2/3}$": 2 / 3})
     assert "slope" in alt_text(figure)
     plt.close(figure)

@@ -47,7 +47,7 @@ def compute(rule: str = "sprt", eps: float = 0.1, digits: float = 4.0, p: float 
     test = stopping_rule(rule, eps, 10.0**-digits)
     batch = batch_size_bernoulli(eps, test.delta)
     horizon = int(_REACH * batch)
-    times, every = np.arange(1, horizon + 1), 1 + horizon // (4 * _COLUMNS)
+    times, every = np.arange(1, horizon + 1), 1 + 2 * (horizon // (8 * _COLUMNS))  # odd: both parities
     reject, accept = (np.asarray(boundary, dtype=np.float64) for boundary in test.boundaries(times))
     edges = np.linspace(0, 0.5, _ROWS + 1)
     occupancy = np.zeros((_ROWS, _COLUMNS))

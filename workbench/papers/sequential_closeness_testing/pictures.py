@@ -102,10 +102,15 @@ def costs(ax: Axes, sizes: xr.DataArray, eps: float, batch: int) -> None:
 
 
 def crossings(
-    ax: Axes, times: xr.DataArray, along: str, guides: Mapping[str, float], simulated: xr.DataArray | None = None
+    ax: Axes,
+    times: xr.DataArray,
+    along: str,
+    hue: str,
+    guides: Mapping[str, float],
+    simulated: xr.DataArray | None = None,
 ) -> None:
-    """t* against n or d for each constant c; means of simulated runs with their intervals on top."""
-    loglog(ax, times, along, "c", over=None, guides=guides, markersize=4)
+    """t* against n or d, a line for each `hue`; means of simulated runs with their intervals on top."""
+    loglog(ax, times, along, hue, over=None, guides=guides, markersize=4)
     if simulated is not None and simulated.size:
         mean = simulated.mean("run")
         error = 1.96 * simulated.std("run", ddof=1) / np.sqrt(simulated.sizes["run"])
@@ -115,7 +120,8 @@ def crossings(
         )  # fmt: skip
         ax.legend(fontsize=9)
         describe(
-            ax, f"simulated means over t*: {', '.join(f'{value:.2f}' for value in (mean / simulated.t_star).values)}"
+            ax,
+            f"simulated means over the crossing time: {', '.join(f'{value:.2f}' for value in (mean / simulated.t_star).values)}",
         )
 
 
@@ -133,7 +139,7 @@ def z_paths_picture(
     ax.set(xlabel="samples $t$", ylabel="$Z_t$", title=f"$n={n}$, {len(equal)} runs each")
     ax.legend(fontsize=9)
     over = (apart > z_threshold(times, delta, c)).any(1).mean()
-    describe(ax, f"{over:.0%} of the runs with a difference cross u_t by t = {times[-1]}, t* = {crossing:.0f}")
+    describe(ax, f"{over:.0%} of the runs with a difference cross u_t by t = {times[-1]}, expected at {crossing:.0f}")
 
 
 def _plain_ticks(ax: Axes, places: np.ndarray) -> None:
