@@ -69,6 +69,10 @@ def test_many_settings_are_those_of_each():
         one = collab_moments(H, B, shift[i], X0, eta[i], alpha[i], beta[i], 0.3, 0.3 / N[i], 300, 2, bias_error=True)
         for name in both:
             np.testing.assert_allclose(both[name][i], one[name][0], rtol=1e-12)
+    weights = collab_moments(H, B, SHIFT, X0, 0.1, alpha, 0.0, 0.3, 0.3, 20, mode="wga", bias_error=True)
+    assert dict(weights.sizes) == {"setting": 2, "step": 21}
+    one = collab_moments(H, B, SHIFT, X0, 0.1, 0.9, 0.0, 0.3, 0.3, 20, mode="wga", bias_error=True)
+    np.testing.assert_allclose(weights.bias_error[1], one.bias_error[0], rtol=1e-12)
 
 
 def test_simulated_users_have_these_moments():

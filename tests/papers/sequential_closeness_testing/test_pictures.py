@@ -53,8 +53,9 @@ def test_runs_of_the_study():
     few = study.small_alphabets([2, 3], 0.3, 0.1, 5, seed0=3)
     assert few.share.shape == (2, 2, 5) and not few.wrong.all()
     cells = [(100, 0.45, 4.0)]
-    assert np.isfinite(study.stopping_over_crossing(cells, 0.05, 3)).all()
-    assert np.isnan(study.stopping_over_crossing(cells, 0.05, 2, same=True, t_max=500)).all()
+    assert not study.stopping_over_crossing(cells, 0.05, 3).censored.any()
+    given_up = study.stopping_over_crossing(cells, 0.05, 2, same=True, t_max=500)
+    assert given_up.censored.all() and (given_up > 1).all()
     alarms = study.false_alarms(0.05, [32.0, 1e-3], 3, t_max=200)
     assert alarms.shape == (2, 5, 3) and not alarms.sel(c=32.0).any() and alarms.sel(c=1e-3).mean() > 0.8
     known = study.known_distance(100, 0.2, [0.45], 0.05, 4.0, 3)

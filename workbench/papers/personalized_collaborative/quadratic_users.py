@@ -99,7 +99,7 @@ def collab_moments(
         for t, (middle, covariance) in zip(range(T + 1), affine_path(step, mean, spread), strict=False):
             seconds.append(np.broadcast_to((middle[0] ** 2).sum(0) + covariance[0][0], curved.shape))
             if bias_error:
-                errors.append(_bias_error(middle, covariance, _with_sign(b), delta))
+                errors.append(np.broadcast_to(_bias_error(middle, covariance, _with_sign(b), delta), shape))
             if t == T or len(seconds) == _BLOCK:
                 block = np.stack(seconds)
                 blocks.append(tuple(np.einsum("tsj,sj->ts", block, weights) for weights in (curved**2, 0.5 * curved)))

@@ -176,18 +176,20 @@ def stopping_over_crossing(
     same: bool = False,
     t_max: int = 10**7,
 ) -> xr.DataArray:
-    """Simulated tau / t* at each (n, d, c): dims (cell, run); NaN for runs that had not stopped after 20 t* or t_max samples.
+    """Simulated tau / t* at each (n, d, c): dims (cell, run), with a coordinate `censored`: given up after 20 t* or t_max samples.
 
     `same` draws both streams from D1: nothing to detect.
     """
-    ratios = []
+    ratios, censored = [], []
     for n, d, c in cells:
         t = crossing_time(n, d, delta, c)
         last = min(t_max, math.ceil(CENSORED_AFTER * t))
         found = z_sequential(uniform(n), half_moved(n, 0.0 if same else d), delta, c, runs, t_max=last, seed0=seed0)
-        ratios.append(np.where(found.censored, np.nan, found.tau / t))
+        ratios.append(found.tau / t)
+        censored.append(found.censored)
     names = [f"n = {n}, d = {d:g}, c = {c:g}" for n, d, c in cells]
-    return xr.DataArray(ratios, dims=("cell", "run"), coords={"cell": names}, attrs={"long_name": "tau / t*"})
+    coords = {"cell": names, "censored": (("cell", "run"), censored)}
+    return xr.DataArray(ratios, dims=("cell", "run"), coords=coords, attrs={"long_name": "tau / t*"})
 
 
 def false_alarms(
