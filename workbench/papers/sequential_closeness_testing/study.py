@@ -176,7 +176,7 @@ def stopping_over_crossing(
     same: bool = False,
     t_max: int = 10**7,
 ) -> xr.DataArray:
-    """Simulated tau / t* at each (n, d, c): dims (cell, run), with a coordinate `censored`: given up after 20 t* or t_max samples.
+    """Simulated tau / t* at each (n, d, c): dims (cell, run), with a coordinate `censored`: given up at 20 t* or t_max.
 
     `same` draws both streams from D1: nothing to detect.
     """
