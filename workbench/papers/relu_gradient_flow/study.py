@@ -147,7 +147,7 @@ def alignment(
 
     Returns:
         cosine and law (seed, scale, record, neuron), NaN for neurons outside these cones; deviation(seed, scale), the largest
-        |cosine - law|; drop(seed, scale, record), the relative fall of the loss; time(record).
+        |cosine - law|; fall(seed, scale, record), the relative fall of the loss; time(record).
     """
     require_step(dt, points)
     steps = round(until / dt)
@@ -185,7 +185,7 @@ def alignment(
         return {
             "cosine": Labelled(done.records["cosine"].value, ("record", "neuron")),
             "law": Labelled(law, ("record", "neuron")),
-            "drop": Labelled(1 - loss / loss[0], ("record",)),
+            "fall": Labelled(1 - loss / loss[0], ("record",)),
             "time": Labelled(done.records["time"].value, ("record",)),
         }
 
