@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -69,7 +70,7 @@ def number(one: Measurement) -> str:
         return f"{one.successes} of {one.n} seeds [{rounded(one.low, [1.0])}, {rounded(one.high, [1.0])}]"
     scale = max(abs(one.low), abs(one.high)) if condition.statistic not in ("ratio", "median", "pooled") else None
     estimate, low, high = (rounded(value, ends, scale) for value in (one.estimate, one.low, one.high))
-    if one.low == one.high:
+    if one.low == one.high or (one.low == -math.inf and one.high == math.inf):  # constant, or refused
         return f"{estimate}{unit}"
     return f"{estimate} [{low}, {high}]{unit}"
 
