@@ -58,7 +58,7 @@ def test_the_moment_generator_agrees_with_simulation():
 
     from workbench.dynamics.moments import packed, unpacked
 
-    one, time, runs = graph("line", 4), 4.0, 4000
+    one, time, runs = graph("line", 4), 4.0, 1500
     start = np.array([1.0, 0.5, -0.5, -1.0])
     basis = np.linalg.qr(np.eye(4)[:, 1:] - 1 / 4)[0]
     state = np.tile(basis.T @ start, 2)

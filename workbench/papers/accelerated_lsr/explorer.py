@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from workbench.explorers.frame import Control, Explorer
+from workbench.explorers.scene import set_limits
 from workbench.figures.style import GUIDE, PALETTE
 from workbench.papers.accelerated_lsr.limit import critical_ratio, noise_floor, noise_share
 from workbench.papers.accelerated_lsr.recursions import (
@@ -109,7 +110,7 @@ class Panels:
             values.append(shown.values)
         finite = np.concatenate(values)
         finite = finite[np.isfinite(finite)]
-        self._left.set(xlim=(1, horizon), ylim=(finite.min() / 4, finite.max() * 2))
+        set_limits(self._left, (1, horizon), (finite.min() / 4, finite.max() * 2))
         self._floor.set_ydata([picture.floor if np.isfinite(picture.floor) and sigma > 0 else np.nan] * 2)
         self._boundary.set_data(_BETAS, picture.boundary)
         self._here.set_data([picture.here[0]], [picture.here[1]])

@@ -14,43 +14,62 @@ from workbench.checks import require_count, require_nonnegative, require_positiv
 from workbench.dynamics.moments import second_moment_generator
 from workbench.papers.continuized_nesterov.graphs import Graph
 from workbench.papers.continuized_nesterov.rates import GossipConstants
+from workbench.papers.continuized_nesterov.simulation import FLOWS
 
 METHODS = ("accelerated", "plain")
 
 
 def moment_generator(
-    graph: Graph, method: str = "accelerated", *, theta_scale: float = 1.0, gamma_z_scale: float = 1.0
+    graph: Graph,
+    method: str = "accelerated",
+    *,
+    theta_scale: float = 1.0,
+    gamma_z_scale: float = 1.0,
+    averaging: float = 0.5,
 ) -> Float[np.ndarray, "row column"]:
-    """The generator of all second moments of (x, z) on vectors of mean zero; of x alone for plain gossip."""
+    """The generator of all second moments of (x, z) on vectors of mean zero; of x alone for plain gossip.
+
+    averaging: by which share of their difference both nodes of an edge move; 1/2 is the paper's.
+    """
     _known(method)
+    if not 0 < averaging < 1:
+        raise ValueError(f"averaging must lie in (0, 1), got {averaging!r}")
+    size = graph.n - 1
+    states = size if method == "plain" else 2 * size
+    memory.require(
+        8.0 * (states**4 + 3 * (states * (states + 1) // 2) ** 2),
+        f"the second moments of {graph.n} nodes",
+        "simulate instead",
+    )
     edges = np.zeros((len(graph.edges), graph.n))
     edges[np.arange(len(edges)), graph.edges[:, 0]] = 1.0
     edges[np.arange(len(edges)), graph.edges[:, 1]] = -1.0
     # An orthonormal basis of mean zero: else the mean itself is an eigenvalue 0.
     basis = np.linalg.qr(np.eye(graph.n)[:, 1:] - 1 / graph.n)[0]
-    size = graph.n - 1
     projected = edges @ basis
     outer = projected[:, :, None] * projected[:, None, :]
     if method == "plain":
-        flow, jumps = np.zeros((size, size)), np.eye(size) - outer / 2
+        flow, jumps = np.zeros((size, size)), np.eye(size) - averaging * outer
     else:
         theta, gamma_prime = _scaled(graph.constants, theta_scale, gamma_z_scale)
-        entries = size * (2 * size + 1)
-        memory.require(
-            8.0 * (16 * size**4 + 3 * entries**2), f"the second moments of {graph.n} nodes", "simulate instead"
-        )
         flow = np.kron(theta * np.array([[-1.0, 1.0], [1.0, -1.0]]), np.eye(size))
         jumps = np.broadcast_to(np.eye(2 * size), (len(outer), 2 * size, 2 * size)).copy()
-        jumps[:, :size, :size] -= outer / 2
+        jumps[:, :size, :size] -= averaging * outer
         jumps[:, size:, :size] -= gamma_prime * outer
     return second_moment_generator(flow, list(jumps), graph.probabilities.tolist())
 
 
 def exact_gossip_rate(
-    graph: Graph, method: str = "accelerated", *, theta_scale: float = 1.0, gamma_z_scale: float = 1.0
+    graph: Graph,
+    method: str = "accelerated",
+    *,
+    theta_scale: float = 1.0,
+    gamma_z_scale: float = 1.0,
+    averaging: float = 0.5,
 ) -> float:
     """The exact rate at which E |x_t - mean|^2 decays; the proven ones are theta, and mu/2 for plain gossip."""
-    generator = moment_generator(graph, method, theta_scale=theta_scale, gamma_z_scale=gamma_z_scale)
+    scales = {"theta_scale": theta_scale, "gamma_z_scale": gamma_z_scale, "averaging": averaging}
+    generator = moment_generator(graph, method, **scales)
     return -float(np.linalg.eigvals(generator).real.max())
 
 
@@ -72,10 +91,12 @@ def simulate_gossip(
     theta_scale: float = 1.0,
     gamma_z_scale: float = 1.0,
     one_sided: bool = False,
+    flow: str = "exact",
 ) -> GossipPath:
     """One run, event by event: only the two nodes of the ringing edge are touched, each with a clock of its own.
 
-    Costs some microseconds an event, whatever the number of nodes. one_sided: only the first node of the edge moves (control).
+    Costs some microseconds an event, whatever the number of nodes. one_sided: only the first node of the edge moves; flow =
+    "euler": one Euler step between a node's events (controls).
     """
     _known(method)
     x = _start(graph, start)
@@ -83,27 +104,30 @@ def simulate_gossip(
     theta, gamma_prime = 0.0, 0.0
     if method == "accelerated":
         theta, gamma_prime = _scaled(graph.constants, theta_scale, gamma_z_scale)
-    times = np.asarray(times, dtype=np.float64)
-    if times.ndim != 1 or not len(times) or not (np.diff(times, prepend=0.0) >= 0).all():
+    if flow not in FLOWS:
+        raise ValueError(f"flow must be one of {', '.join(FLOWS)}, got {flow!r}")
+    wanted = np.asarray(times, dtype=np.float64)
+    if wanted.ndim != 1 or not len(wanted) or not (np.diff(wanted, prepend=0.0) >= 0).all():
         raise ValueError("times must be a list of increasing numbers >= 0")
     kept_x, kept_z, index, exp = [], [], 0, math.expm1
 
     def settle(node: int, now: float) -> None:
         apart = z[node] - x[node]
         if apart:
-            half = -0.5 * exp(-2 * theta * (now - clock[node])) * apart
+            wait = now - clock[node]
+            half = (-0.5 * exp(-2 * theta * wait) if flow == "exact" else theta * wait) * apart
             x[node] += half
             z[node] -= half
         clock[node] = now
 
-    for ring, v, w in _rings(graph, float(times[-1]), seed):
-        while index < len(times) and times[index] < ring:
+    for ring, v, w in _rings(graph, float(wanted[-1]), seed):
+        while index < len(wanted) and wanted[index] < ring:
             for node in range(graph.n):
-                settle(node, float(times[index]))
+                settle(node, float(wanted[index]))
             kept_x.append(list(x))
             kept_z.append(list(z))
             index += 1
-        if index == len(times):
+        if index == len(wanted):
             break
         settle(v, ring)
         settle(w, ring)
@@ -115,7 +139,7 @@ def simulate_gossip(
             z[w] += gamma_prime * apart
         if theta == 0.0:
             z[v], z[w] = x[v], x[w]
-    return GossipPath(times, np.array(kept_x), np.array(kept_z))
+    return GossipPath(wanted, np.array(kept_x), np.array(kept_z))
 
 
 def simulate_gossip_globally(graph: Graph, start: Float[np.ndarray, " node"], horizon: float, seed: int) -> GossipPath:
@@ -144,7 +168,7 @@ def half_and_half(n: int) -> Float[np.ndarray, " node"]:
 
 def _rings(graph: Graph, horizon: float, seed: int):
     """(time, node, node) of the ringing edges, the first beyond the horizon included."""
-    bounds, block, now, number = np.cumsum(graph.probabilities), 4096, 0.0, 0
+    bounds, block, now, number = np.cumsum(graph.probabilities), 512, 0.0, 0
     bounds[-1] = 1.0
     edges = graph.edges
     while now <= horizon:

@@ -12,6 +12,7 @@ from scipy.linalg import expm
 
 from workbench.dynamics.moments import CoordinateMoments, LinearStep, lift
 from workbench.optimizers.accelerated import Continuized, ContinuizedConvex
+from workbench.parameters import Scalar
 from workbench.problems.linear.designs import NoiseLaw
 
 Moments = Float[np.ndarray, "time entry coordinate"]
@@ -20,15 +21,15 @@ FIRST = 1e-6
 """Where the equation of the convex case starts: eta = power/t is singular at 0, where x = z."""
 
 
-def jump(law: NoiseLaw, gamma: float, gamma_prime: float) -> CoordinateMoments:
+def jump(law: NoiseLaw, gamma: Scalar, gamma_prime: Scalar) -> CoordinateMoments:
     """The second moments of one gradient step on (x, z)."""
-    step = LinearStep(np.eye(2), np.array([[1.0, 0.0]]), np.array([[-gamma], [-gamma_prime]]))
+    step = LinearStep(np.eye(2), np.array([[1.0, 0.0]]), np.array([[-float(gamma)], [-float(gamma_prime)]]))
     return CoordinateMoments(step, law, np.ones(2), {"parameters": np.array([1.0, 0.0])})
 
 
-def flow(eta: float, eta_z: float) -> Float[np.ndarray, "2 2"]:
+def flow(eta: Scalar, eta_z: Scalar) -> Float[np.ndarray, "2 2"]:
     """F of (x, z)."""
-    return np.array([[-eta, eta], [eta_z, -eta_z]])
+    return np.array([[-float(eta), float(eta)], [float(eta_z), -float(eta_z)]])
 
 
 def generator(scheme: Continuized, law: NoiseLaw) -> Float[np.ndarray, "row column"]:
