@@ -1,5 +1,7 @@
 """Random draws are functions of (seed, stream, counter) alone, vmapped or not."""
 
+import zlib
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench import draws
+from workbench.draws import host
+from workbench.draws.table import Table
 
 seeds = st.lists(st.integers(0, 2**31), min_size=1, max_size=6)
 
@@ -63,3 +67,82 @@ def test_a_caller_cannot_spoil_later_draws():
 def test_bad_seeds_are_refused(seed):
     with pytest.raises((ValueError, RuntimeError), match="seed must be"):
         draws.normal(seed, (2,))
+
+
+@pytest.mark.parametrize("stream", ["", "ascent", "kick", "truth", "a b", "1 2"])
+def test_no_two_streams_and_no_users_generator_coincide(stream):
+    drawn = draws.normal(5, (4,), stream=stream)
+    others = [
+        draws.normal(5 + ((1 + zlib.crc32(stream.encode())) << 30), (4,)),
+        draws.normal(5, (4,), stream=f"0 {stream}"),
+        draws.normal(5, (4,), stream=stream, counter=2**32),
+        draws.normal(5 + 2**32, (4,), stream=stream),
+        torch.from_numpy(np.random.default_rng(5).standard_normal(4)),
+        torch.from_numpy(np.random.default_rng([5, 0, 0]).standard_normal(4)),
+    ]
+    assert not any(torch.equal(drawn, other) for other in others)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@given(low=st.floats(-1e4, 1e4), exponent=st.integers(-4, 4))
+def test_uniform_stays_below_its_upper_end_in_every_type(dtype, low, exponent):
+    high = low + 10.0**exponent
+    try:
+        numbers = draws.uniform(0, (400,), low=low, high=high, dtype=dtype).double()
+    except ValueError as refused:
+        assert "between them" in str(refused)
+        return
+    assert low <= numbers.min() and numbers.max() < high
+
+
+def test_kept_draws_are_bounded_in_bytes():
+    for counter in range(200):
+        draws.normal(0, (120_000,), stream="large", counter=counter)
+    assert sum(array.nbytes for array in host._cache.values()) <= 64 << 20
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: draws.normal(0, 3), "shape must be a tuple"),
+        (lambda: draws.normal(0, (3,), dtype=torch.int64), "dtype must be a floating type"),
+        (lambda: draws.normal(2**63, (3,)), "below 2"),
+        (
+            lambda: torch.func.vmap(lambda k: draws.normal(0, (3,), counter=k))(torch.arange(3)),
+            "counter must be an int",
+        ),
+        (lambda: draws.uniform(0, (3,), low=1.0, high=1.0), "between them"),
+    ],
+)
+def test_bad_draws_are_refused_in_words(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        draws.Normal("s", (3,)),
+        draws.Normal("s", (900, 2), pieces=3),
+        draws.Uniform("s", ()),
+        draws.Exponential("s", (2,)),
+        draws.Integers("s", 7, (5,)),
+        draws.Epochs("s", 10, 3),
+        draws.Subsets("s", 10, 3),
+        draws.Stratified("s", (2, 5), 2),
+    ],
+    ids=str,
+)
+def test_rows_are_the_same_one_by_one_and_in_stretches(draw):
+    table, rows = Table(3, [(draw, 0), (draw, -1)]), draws.numbers(draw, 3, 9)
+    assert rows.shape[1:] == draw.blank().shape and rows.dtype == draw.blank().dtype
+    assert all(torch.equal(table.at(step)[0], rows[step]) for step in range(9))
+    assert torch.equal(table.stretch((draw, 0), 2, 6), rows[2:8])
+    assert torch.equal(table.stretch((draw, -1), 0, 6), rows[[0, 0, 1, 2, 3, 4]])
+    many = torch.func.vmap(lambda seed: draws.numbers(draw, seed, 9))(torch.tensor([1, 3]))
+    assert torch.equal(many[1], rows)
+
+
+def test_a_coarse_row_is_the_sum_of_its_pieces():
+    fine, coarse = (draws.numbers(draws.Normal("w", (2,), r), 0, 12 // r) for r in (1, 4))
+    torch.testing.assert_close(coarse, fine.reshape(3, 4, 2).sum(1) / 2)
