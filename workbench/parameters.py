@@ -145,10 +145,15 @@ def on_device(thing: Any, device: torch.device) -> Any:
 
     The values a sweep hands out are on the CPU, one per run, wherever the data are.
     """
+    return with_tensors(thing, lambda tensor: tensor if tensor.device == device else tensor.to(device))
+
+
+def with_tensors(thing: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A dataclass of dataclasses with the tensors in its fields changed; anything else as it is."""
     if isinstance(thing, Tensor):
-        return thing if thing.device == device else thing.to(device)
+        return change(thing)
     if not dataclasses.is_dataclass(thing) or isinstance(thing, type):
         return thing
     fields = {field.name: getattr(thing, field.name) for field in dataclasses.fields(thing) if field.init}
-    there = {name: on_device(value, device) for name, value in fields.items()}
+    there = {name: with_tensors(value, change) for name, value in fields.items()}
     return thing if all(there[name] is value for name, value in fields.items()) else dataclasses.replace(thing, **there)

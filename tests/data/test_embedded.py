@@ -167,7 +167,7 @@ def test_fingerprints_are_stable_and_follow_the_content():
 
 FINGERPRINTS = {
     "digits": "071a3ec0be7e5a215420583d4329cf0ef39689f0442e994effffe5f133f31e1d",
-    "split": "0c784085e25e4839d427ef9c6cffa2ab364cd3da373b0d9f3367eb4791886125",
+    "split": "18653fbba0bcea7d9cb7b87ec4d921b01a5dd0f4b79ad85e3a1def8d22fddfad",
     "rotated": "a5bb53fca6426a466178fde07964eb4c3e34d7f8802dbdfc035282eca6f468de",
 }
 

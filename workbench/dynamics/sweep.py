@@ -15,9 +15,12 @@ import xarray as xr
 from torch import Tensor
 
 from workbench import memory as memory_budget
-from workbench.dynamics.labelled import Labelled, data_array, label
+from workbench.checks import require_count, require_positive
+from workbench.dynamics.joining import dataset, joined
+from workbench.dynamics.labelled import Labelled, label
 from workbench.dynamics.progress import bar
 from workbench.dynamics.run import _divergences
+from workbench.dynamics.swept import Swept, in_words, no_host_random_numbers
 from workbench.parameters import ravel
 
 Axes = Mapping[str, Sequence[Any]]
@@ -34,9 +37,11 @@ def sweep(
 ) -> xr.Dataset:
     """Evaluate `function(**point)` at every point of the grid spanned by `axes`.
 
-    The function is written for one run; `torch.func.vmap` evaluates all points at once, each numeric axis arriving as a
-    0-dim tensor (int64 or float64). Axes that shape the computation (a number of steps, an optimizer's name) are named
-    in `static` and arrive as they are; text, booleans and other objects are static without saying so.
+    The function is written for one run and called once per static point and chunk: `torch.func.vmap` evaluates all points at
+    once, each numeric axis arriving as a 0-dim tensor that counts as the number (int64 or float64). Axes that shape the
+    computation (a number of steps, an optimizer's name) are named in `static` and arrive as they are; text, booleans and other
+    objects are static without saying so. Random numbers come from `wb.draws` and the run's seed; those of NumPy's, Python's and
+    torch's global generators are refused.
 
     function: returns a dict name -> 0-dim tensor, `Labelled` (such as `run.records[...]`) or tensor. A dict of tensors
         (parameters) becomes one vector with dimension `parameter`.
@@ -44,7 +49,8 @@ def sweep(
     Returns a Dataset whose dimensions are the axes, in the order given, then those of each value. `diverged` and
     `diverged_at` (steps, -1 if never) say which runs blew up; a function that calls no `wb.run` has diverged where a value
     is not finite. Results do not depend on `chunk_size`.
-    Raises ValueError when an axis is empty, repeated or not an argument of `function`.
+    Raises ValueError when an axis is empty, repeated or not an argument of `function`, and what the function raises: with a note
+    that names the static point, after the other points, whose results are the error's `partial` (a Dataset).
 
     >>> import workbench as wb
     >>> result = wb.sweep(lambda x, y: {"product": x * y}, x=[1.0, 2.0], y=[10.0, 20.0, 30.0])
@@ -52,20 +58,48 @@ def sweep(
     60.0
     """
     grid = {name: _axis(name, values) for name, values in axes.items()}
-    _refuse_bad_call(function, grid, static, chunk_size)
+    _refuse_bad_call(function, grid, static, chunk_size, memory)
     fixed = [name for name, values in grid.items() if name in static or not _numeric(values)]
     moving = [name for name in grid if name not in fixed]
     total = _count({name: grid[name] for name in fixed})
     shown = bar(total, "static points", progress and total > 1)
-    parts: list[xr.Dataset] = []
-    for choice in itertools.product(*(grid[name] for name in fixed)):
+    parts: list[xr.Dataset | None] = []
+    failed: list[Exception] = []
+    static_axes, moving_axes = ({name: grid[name] for name in names} for names in (fixed, moving))
+    for choice in itertools.product(*static_axes.values()):
         chosen = dict(zip(fixed, choice, strict=True))
-        partial = functools.partial(function, **chosen)
-        values = _evaluate(partial, {name: grid[name] for name in moving}, chunk_size, memory, progress)
-        parts.append(_dataset(values, grid, moving))
+        try:
+            values = _evaluate(
+                functools.partial(function, **chosen), moving_axes, chunk_size, memory, progress, list(grid)
+            )
+            parts.append(dataset(values, moving_axes))
+        except Exception as error:
+            if fixed:
+                error.add_note(f"sweep: at {', '.join(f'{name}={value!r}' for name, value in chosen.items())}")
+            if not any(part is not None for part in parts):
+                raise
+            parts.append(None)
+            failed.append(error)
+        if len(parts) == 2 and fixed and not failed:
+            _refuse_misfits(parts, static_axes)
         shown.update()
     shown.close()
-    return _assemble(parts, {name: grid[name] for name in fixed}, list(grid))
+    if failed:
+        failed[0].partial = joined(parts, static_axes, list(grid))  # type: ignore[attr-defined]
+        failed[0].add_note(
+            f"sweep: {len(failed)} of {len(parts)} static points failed; the others are in the error's `partial`"
+        )
+        raise failed[0]
+    return joined(parts, static_axes, list(grid))
+
+
+def _refuse_misfits(parts: list[xr.Dataset | None], fixed: Axes) -> None:
+    """The first two points side by side: what will not fit is refused before the others are computed."""
+    number = len(fixed) - 1
+    last = next((i for i in range(number, -1, -1) if len(list(fixed.values())[i]) > 1), None)
+    if last is not None:
+        name = list(fixed)[last]
+        joined(parts, {name: list(fixed[name])[:2]}, [name])
 
 
 def _axis(name: str, values: Any) -> list[Any]:
@@ -76,16 +110,27 @@ def _axis(name: str, values: Any) -> list[Any]:
         raise ValueError(f"axis {name} is empty; give at least one value")
     if any(isinstance(value, (list, tuple)) for value in listed):
         raise ValueError(f"axis {name} must be one-dimensional")
-    if any(listed[i] == listed[j] for i in range(len(listed)) for j in range(i)) if len(listed) < 2000 else False:
+    if _repeated(listed):
         raise ValueError(f"axis {name} has repeated values; each point is evaluated once")
     return listed
+
+
+def _repeated(listed: list[Any]) -> bool:
+    if sum(value != value for value in listed if isinstance(value, float)) > 1:  # NaN, which equals nothing
+        return True
+    try:
+        return len(set(listed)) < len(listed)
+    except TypeError:
+        return any(listed[i] == listed[j] for i in range(len(listed)) for j in range(i))
 
 
 def _numeric(values: Sequence[Any]) -> bool:
     return all(isinstance(value, (int, float, np.number)) and not isinstance(value, bool) for value in values)
 
 
-def _refuse_bad_call(function: Callable, grid: Axes, static: Sequence[str], chunk_size: int | None) -> None:
+def _refuse_bad_call(
+    function: Callable, grid: Axes, static: Sequence[str], chunk_size: int | None, memory: float | None
+) -> None:
     if not grid:
         raise ValueError("sweep needs at least one axis, e.g. seed=range(20)")
     # dataset.sel(method=...) would be taken for xarray's own argument, without a word.
@@ -113,8 +158,10 @@ def _refuse_bad_call(function: Callable, grid: Axes, static: Sequence[str], chun
     absent = [name for name in static if name not in grid]
     if absent:
         raise ValueError(f"static names {', '.join(absent)}, which is no axis of this sweep")
-    if chunk_size is not None and (not isinstance(chunk_size, int) or chunk_size < 1):
-        raise ValueError(f"chunk_size must be an int >= 1 or None, got {chunk_size!r}")
+    if chunk_size is not None:
+        require_count("chunk_size", chunk_size)
+    if memory is not None:
+        require_positive("memory (in bytes)", memory)
 
 
 def _dtype(values: Sequence[Any]) -> torch.dtype:
@@ -132,8 +179,9 @@ def _points(grid: Axes) -> dict[str, Tensor]:
 class _Labels:
     """Remembers dims, coords and units while only tensors pass through vmap."""
 
-    def __init__(self) -> None:
+    def __init__(self, axes: Sequence[str]) -> None:
         self.of: dict[str, Labelled] = {}
+        self._axes = axes
 
     def strip(self, values: Mapping[str, Any]) -> dict[str, Tensor]:
         stripped = {}
@@ -141,11 +189,25 @@ class _Labels:
             if isinstance(value, Mapping):
                 value = Labelled(ravel(dict(value)), ("parameter",))
             elif not isinstance(value, (Tensor, Labelled)):
-                value = torch.as_tensor(value)
+                value = _number(name, value)
             labelled = label(value, name)
+            labelled = labelled.with_value(labelled.value.as_subclass(Tensor))
+            taken = [dim for dim in labelled.dims if dim in self._axes]
+            if taken:
+                raise ValueError(
+                    f"{name} has the dimension {taken[0]!r}, which is an axis of the sweep; rename the axis"
+                )
             self.of[name] = labelled
             stripped[name] = labelled.value
         return stripped
+
+
+def _number(name: str, value: Any) -> Tensor:
+    """A Python number as a tensor that keeps all its digits."""
+    try:
+        return torch.as_tensor(value, dtype=torch.float64 if isinstance(value, float) else None)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"the swept function must return numbers and tensors, got {name} = {value!r}") from error
 
 
 def _evaluate(
@@ -154,9 +216,10 @@ def _evaluate(
     chunk_size: int | None,
     memory: float | None,
     progress: bool,
+    axes: Sequence[str],
 ) -> dict[str, Labelled]:
     """All points of a numeric grid, chunk by chunk. Values get the dimensions of the grid in front, seed first."""
-    labels = _Labels()
+    labels = _Labels(axes)
 
     def one(**point: Tensor) -> dict[str, Tensor]:
         found: list[Tensor] = []
@@ -238,11 +301,16 @@ def _vmapped(
     one: Callable[..., dict[str, Tensor]], row: dict[str, Tensor], column: dict[str, Tensor]
 ) -> dict[str, Tensor]:
     def over_columns(row_point: dict[str, Tensor]) -> dict[str, Tensor]:
-        return torch.func.vmap(lambda column_point: one(**row_point, **column_point))(column)
+        return torch.func.vmap(lambda column_point: one(**_swept(row_point), **_swept(column_point)))(column)
 
-    if row:
-        return torch.func.vmap(over_columns)(row)
-    return {name: value[None] for name, value in over_columns({}).items()}
+    with in_words([*row, *column]), no_host_random_numbers():
+        if row:
+            return torch.func.vmap(over_columns)(row)
+        return {name: value[None] for name, value in over_columns({}).items()}
+
+
+def _swept(point: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: Swept.of(value, name) for name, value in point.items()}
 
 
 def _divergence(found: list[Tensor], values: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -253,34 +321,3 @@ def _divergence(found: list[Tensor], values: Mapping[str, Tensor]) -> dict[str, 
         return {"diverged": (times >= 0).any(), "diverged_at": torch.where(first == never, -1, first)}
     numbers = [~torch.isfinite(value).all() for value in values.values() if value.is_floating_point()]
     return {"diverged": torch.stack(numbers).any()} if numbers else {}
-
-
-def _dataset(values: Mapping[str, Labelled], grid: Axes, moving: Sequence[str]) -> xr.Dataset:
-    coords = {name: grid[name] for name in moving}
-    variables = {
-        name: data_array(v.value, v.dims, {**coords, **v.coords}, v.unit, v.long_name) for name, v in values.items()
-    }
-    dataset = xr.Dataset(variables)
-    if "diverged" in dataset:
-        dataset["diverged"].attrs["long_name"] = "run diverged"
-    if "diverged_at" in dataset:
-        dataset["diverged_at"].attrs |= {"long_name": "step at which the divergence was seen", "units": "steps"}
-    return dataset
-
-
-def _assemble(parts: list[xr.Dataset], fixed: Axes, order: list[str]) -> xr.Dataset:
-    """Put the static axes' parts side by side; records at different steps are aligned with NaN."""
-    for name, values in reversed(list(fixed.items())):
-        size = len(values)
-        coordinate = xr.DataArray([_text(v) for v in values], dims=name, name=name)
-        parts = [
-            xr.concat(parts[i : i + size], dim=coordinate, join="outer", combine_attrs="override", coords="minimal")
-            for i in range(0, len(parts), size)
-        ]
-    dataset = parts[0]
-    leading = [name for name in order if name in dataset.dims]
-    return dataset.transpose(*leading, ...)
-
-
-def _text(value: Any) -> Any:
-    return value if isinstance(value, (str, int, float, bool, np.generic)) else str(value)

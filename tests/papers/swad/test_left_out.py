@@ -44,7 +44,8 @@ def test_sources_and_target_are_the_domains():
 def test_a_tenth_of_the_source_labels_is_redrawn_in_every_domain():
     clean, noisy = left_out_digits(0, 0, label_noise=0.0), left_out_digits(0, 0, label_noise=0.2)
     changed = (clean.targets != noisy.targets).any(-1).reshape(5, 240).float().mean(1)
-    assert ((changed > 0.1) & (changed < 0.2)).all()  # a tenth of the redrawn labels stay by chance
+    # A tenth of the redrawn labels stay by chance: 0.18, within four standard deviations of 240 labels.
+    assert ((changed > 0.08) & (changed < 0.28)).all()
     assert (clean.validation_targets != noisy.validation_targets).any()
     torch.testing.assert_close(clean.test_targets, noisy.test_targets)
 

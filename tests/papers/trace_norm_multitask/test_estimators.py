@@ -92,7 +92,7 @@ def test_rotating_the_features_rotates_the_fit():
 
 
 def test_without_noise_least_squares_in_the_true_subspace_is_exact_and_so_is_the_trace_norm_with_many_samples():
-    data = multitask_data(10, 12, 8, 2, 0.0, seed=0)
+    data = multitask_data(10, 24, 8, 2, 0.0, seed=0)
     assert rivals.error(rivals.oracle(data), data) < 1e-12
     assert rivals.error(rivals.single(data), data) < 1e-12
     assert rivals.error(trace_norm_fit(data, 1e-6, stages=6, tol=1e-6).weights, data) < 1e-4

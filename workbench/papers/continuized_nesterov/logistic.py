@@ -58,7 +58,8 @@ def logistic_data(seeds: Sequence[int]) -> LogisticData:
         slope = data.gradient(point)
         share = torch.sigmoid(point @ X.mT)[:, 0]
         hessian = X.mT @ ((share * (1 - share))[..., None] * X) / N
-        newton = torch.linalg.solve(hessian, slope[:, 0])
+        # Of separable data it becomes singular, and the point NaN.
+        newton = torch.linalg.solve_ex(hessian, slope[:, 0]).result
         decrement = (slope[:, 0] * newton).sum(-1, keepdim=True).sqrt()
         point = point - (newton / (1 + decrement))[:, None]
     worst = data.gradient(point).abs().amax((1, 2))
