@@ -86,6 +86,17 @@ def test_all_problems_are_listed_at_once(papers):
         ("a=b,c", "str", "a=b,c"),
         ("12", "str", "12"),
         ("two", "int", "two"),
+        (".5", "float", 0.5),
+        ("5.", "float", 5.0),
+        ("-.5e-3", "float", -0.0005),
+        ("05", "float", "05"),
+        ("007", "int", "007"),
+        ("1_000", "int", "1_000"),
+        ("+5", "float", "+5"),
+        ("٣", "int", "٣"),
+        ("NaN", "float", "NaN"),
+        (".", "float", "."),
+        ("e5", "float", "e5"),
     ],
 )
 def test_values_on_the_command_line(text, kind, value):
@@ -98,6 +109,21 @@ def test_several_values_on_the_command_line():
     assert parse_values('["a,b", "c"]', "str") == ["a,b", "c"]
     assert parse_values("[[1], [1, 2]]", "list[int]") == [[1], [1, 2]]
     assert parse_values("[1, 2]", "list[int]") == [[1, 2]]
+
+
+@pytest.mark.parametrize("text", ["a,b,", ",a", "a,,b", "1,2,", " ,1", ","])
+def test_an_empty_value_beside_a_comma_is_refused(papers, text):
+    for kind in ("str", "float"):
+        with pytest.raises(RequestError, match="has an empty value"):
+            parse_values(text, kind)
+    with pytest.raises(RequestError, match=r"--grid text: .* has an empty value"):
+        assignments([f"text={text}"], "--grid", ["toy"], several=True)
+
+
+def test_one_value_in_two_spellings_is_refused(papers):
+    with pytest.raises(RequestError, match=r"rho: 0 and -0.0 are the same value"):
+        plan([Request(["toy"], grid={"rho": [0, -0.0]})])
+    assert len(plan([Request(["toy"], grid={"rho": [0.1, 0.1]})])) == 1
 
 
 def test_assignments_say_how_to_write_them(papers):

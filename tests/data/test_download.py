@@ -1,6 +1,7 @@
 """Downloads from a server on this machine: right bytes, wrong bytes, broken transfers that go on."""
 
 import ast
+import contextlib
 import functools
 import gzip
 import hashlib
@@ -340,3 +341,57 @@ def test_the_data_package_knows_nothing_of_the_rest_but_draws():
             assert all(name == "workbench.draws" or name.startswith("workbench.data") for name in inner), path.name
             if isinstance(node, ast.ImportFrom) and node.module == "workbench":
                 assert [alias.name for alias in node.names] == ["draws"], path.name
+
+
+class _Elsewhere(http.server.BaseHTTPRequestHandler):
+    """Answers with a redirect to the path asked for, or sends bytes without end."""
+
+    asked = 0
+
+    def do_GET(self):
+        type(self).asked += 1
+        if self.path.startswith("/endless"):
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                for _ in range(1000):
+                    self.wfile.write(bytes(1 << 16))
+            return
+        self.send_response(302)
+        self.send_header("Location", self.path.lstrip("/"))
+        self.end_headers()
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("file:///etc/passwd", "a redirect or a proxy setting cannot be used"),
+        ("ftp://127.0.0.1/x", "cannot be used"),
+        ("endless", "more than 1,048,580 bytes were sent"),
+    ],
+)
+def test_the_true_cause_is_named_and_nothing_hopeless_is_tried_again(monkeypatch, tmp_path, path, words):
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setattr(_Elsewhere, "asked", 0)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Elsewhere) as running:
+        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
+        remote = catalogue.Remote("x", (f"http://127.0.0.1:{running.server_address[1]}/{path}",), "0" * 32, 4)
+        with pytest.raises(data.DataNotFoundError, match=words) as told:
+            transfer.transfer(remote, tmp_path, progress=False)
+        running.shutdown()
+    assert "differs from the official" not in str(told.value) and "nothing was kept" in str(told.value)
+    assert _Elsewhere.asked == 1 and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("proxy", ["socks5://user:secret@127.0.0.1:9", "htp://127.0.0.1:9", "http://"])
+def test_a_proxy_that_cannot_be_used_is_named_without_its_password(monkeypatch, tmp_path, proxy):
+    for name in ("NO_PROXY", "no_proxy", "https_proxy", "http_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    remote = catalogue.Remote("x", ("https://127.0.0.1:9/x",), "0" * 32, 4)
+    with pytest.raises(data.DataNotFoundError, match="HTTPS_PROXY") as told:
+        transfer.transfer(remote, tmp_path, progress=False)
+    assert "differs from the official" not in str(told.value) and "secret" not in str(told.value)

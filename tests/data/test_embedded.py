@@ -216,7 +216,7 @@ def test_what_never_varies_is_only_centred(standardise):
 
 def test_numpys_integers_choose_classes():
     assert data.load("digits", classes=np.arange(3)).n_classes == 3
-    with pytest.raises(ValueError, match="no class"):
+    with pytest.raises(ValueError, match="classes: no True"):
         data.load("digits", classes=[True, False])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,6 +51,7 @@ class Request:
         for one, other in itertools.combinations(places, 2):
             problems += [f"{name}: given in {one} and in {other}" for name in places[one] if name in places[other]]
         problems += [f"{name}: no values" for values in (self.grid, self.zipped) for name in values if not values[name]]
+        problems += [f"{name}: {twice}" for name in self.grid if (twice := _given_twice(self.grid[name]))]
         lengths = {name: len(values) for name, values in self.zipped.items()}
         if len(set(lengths.values())) > 1:
             listing = ", ".join(f"{name} has {length}" for name, length in lengths.items())
@@ -61,37 +63,50 @@ class Request:
         return [{**self.fixed, **column, **row} for column in columns for row in rows]
 
 
+# JSON's numbers, and those that people leave a zero out of. `05`, `1_000` or `+5` are none: they may be a slip.
+_NUMBER = re.compile(r"-?((0|[1-9][0-9]*)\.?|(0|[1-9][0-9]*)?\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+
 def parse_value(text: str, kind: str) -> Any:
     """One parameter's value from the command line, for a card's type; text that doesn't fit is left for the card to refuse.
 
-    Strings are taken as they are. Lists are JSON (`[1, 2]`); everything else is JSON too (`true`, `1e-3`, `null`).
+    Strings are taken as they are. Lists are JSON (`[1, 2]`); everything else is JSON too (`true`, `1e-3`, `null`), and a
+    number may begin or end with its point (`.5`, `5.`).
     """
     if kind == "str":
         return None if text == "null" else text
     try:
-        return json.loads(text)
-    except ValueError:
+        return json.loads(text, parse_constant=str)
+    except (ValueError, RecursionError):
         lowered = text.strip().lower()
         if lowered in ("true", "false", "none"):
             return {"true": True, "false": False, "none": None}[lowered]
-        try:
+        if _NUMBER.fullmatch(text.strip()):
             return float(text)
-        except ValueError:
-            return text
+        return text
 
 
 def parse_values(text: str, kind: str) -> list[Any]:
-    """Several values separated by commas, or a JSON list of values (needed for lists, and for strings with commas)."""
+    """Several values separated by commas, or a JSON list of values (needed for lists, and for strings with commas).
+
+    Raises:
+        RequestError: for an empty value between or after commas.
+    """
     if text.lstrip().startswith("["):
         try:
-            values = json.loads(text)
-        except ValueError:
+            values = json.loads(text, parse_constant=str)
+        except (ValueError, RecursionError):
             values = None
         if isinstance(values, list) and (not kind.startswith("list[") or all(isinstance(v, list) for v in values)):
             return values
     if kind.startswith("list["):
         return [parse_value(text, kind)]
-    return [parse_value(part if kind == "str" else part.strip(), kind) for part in text.split(",")] if text else []
+    if not text:
+        return []
+    parts = text.split(",")
+    if not all(part.strip() for part in parts):
+        raise RequestError(f'{text!r} has an empty value; an empty text is written in a list, as in \'["a", ""]\'')
+    return [parse_value(part if kind == "str" else part.strip(), kind) for part in parts]
 
 
 def assignments(texts: Sequence[str], option: str, slugs: Sequence[str], several: bool) -> dict[str, Any]:
@@ -114,7 +129,10 @@ def assignments(texts: Sequence[str], option: str, slugs: Sequence[str], several
         elif name in found:
             problems.append(f"{option} {name}: given twice")
         else:
-            found[name] = (parse_values if several else parse_value)(value, kinds.get(name, "int"))
+            try:
+                found[name] = (parse_values if several else parse_value)(value, kinds.get(name, "int"))
+            except RequestError as error:
+                problems.append(f"{option} {name}: {error}")
     if problems:
         raise RequestError("\n".join(problems))
     return found
@@ -210,6 +228,16 @@ def plan(requests: Sequence[Request]) -> list[Job]:
     if problems:
         raise RequestError("\n".join(problems))
     return list(jobs.values())
+
+
+def _given_twice(values: Sequence[Any]) -> str:
+    """Words for the first value that equals an earlier one though it is written in another way, as 0 and -0.0 do."""
+    for index, value in enumerate(values):
+        for earlier in values[:index] if isinstance(value, (int, float)) and not isinstance(value, bool) else ():
+            equal = not isinstance(earlier, bool) and earlier == value
+            if equal and (repr(float(earlier)) != repr(float(value))):
+                return f"{earlier!r} and {value!r} are the same value"
+    return ""
 
 
 def _lines(error: ValueError) -> list[str]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
-from numbers import Integral
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from workbench.data import catalogue, sources
+from workbench.data.names import position
 from workbench.data.preparing import transforms
 from workbench.data.preparing.splitting import split, subset
 from workbench.data.readers import corrupted
@@ -46,7 +46,8 @@ def load(
         official split is kept whole and a set without one is all training part.
     seed: of the subset or split; None takes the first samples of each class in their official order (needs an
         official split). For "rotated-digits" also of the assignment of images to domains.
-    classes: keep these, by name or number, relabelled 0, 1, ... in the order given.
+    classes: keep these, by name or position, relabelled 0, 1, ... in the order given. A number that is the position of one
+        class and the name of another is refused.
     size: images are average-pooled by an integer factor to size x size; images in folders are resized and cropped.
     grey: one luminance channel. flatten: samples become vectors.
     centre: subtract the mean sample. standardise: "features", "all" (one mean and deviation for all features) or
@@ -139,13 +140,7 @@ def _decoded(data: Data, decode: Callable[[np.ndarray], np.ndarray]) -> Data:
 def _only(raw: Raw, classes: Sequence[int | str]) -> Raw:
     if not raw.class_names:
         raise ValueError("classes cannot be chosen in a regression set")
-    numbers = []
-    for wanted in classes:
-        number = raw.class_names.index(wanted) if wanted in raw.class_names else wanted
-        whole = isinstance(number, Integral) and not isinstance(number, bool)
-        if not whole or not 0 <= int(number) < len(raw.class_names):
-            raise ValueError(f"classes: no class {wanted!r}; there are {', '.join(raw.class_names)}")
-        numbers.append(int(number))
+    numbers = [position(wanted, raw.class_names, "classes") for wanted in classes]
     if not numbers or len(set(numbers)) < len(numbers):
         raise ValueError(f"classes must be one or more different classes, got {list(classes)}")
     relabel = np.full(len(raw.class_names), -1)

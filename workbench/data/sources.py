@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -119,6 +120,11 @@ def _angle_names() -> tuple[str, ...]:
 def _image_folder(folder: Path, words: str, size: int | None, grey: bool) -> Raw:
     if not ((folder / "train").is_dir() and (folder / "test").is_dir()):
         return _undecoded(trees.class_tree(folder), words, size, grey)
+    others = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if others := [name for name in others if name not in ("train", "test")]:
+        warnings.warn(
+            f"{folder} holds train and test, and beside them {', '.join(others)}, which is not read", stacklevel=4
+        )
     tree = trees.domain_tree(folder, ("train", "test"))
     raw = _undecoded(tree, words, size, grey)
     training = tree.groups == tree.group_names.index("train")

@@ -15,8 +15,8 @@ from workbench.data.fetching import places, verified
 from workbench.data.fetching.transfer import transfer
 from workbench.data.readers import files
 
-LARGEST, MOST_MEMBERS = 1 << 32, 1000
-"""Bytes and members of the largest archive that is unpacked; CIFAR-10-C has 2.9e9 bytes, none has more than 30 members."""
+LARGEST, MOST_MEMBERS, DEEPEST = 1 << 32, 1000, 20
+"""Bytes, members and depth of the largest archive that is unpacked; CIFAR-10-C has 2.9e9 bytes, none has more than 30 members."""
 
 
 def fetch(name: str, *, root: str | os.PathLike[str] | None = None, progress: bool = True) -> Path:
@@ -79,7 +79,7 @@ def unpack(archive: Path, target: Path, checksum: str) -> None:
                     if size > LARGEST or len(names) > MOST_MEMBERS:
                         raise DataError(f"{archive} holds more than {LARGEST:,} bytes or {MOST_MEMBERS:,} members")
                     tar.extract(member, partial, filter="data")
-        except (tarfile.TarError, ValueError, OverflowError) as error:
+        except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
             if isinstance(error, DataError):
                 raise
             raise DataError(f"{archive} is no readable tar archive: {error}") from error
@@ -94,6 +94,10 @@ def unpack(archive: Path, target: Path, checksum: str) -> None:
 
 def _check(archive: Path, member: tarfile.TarInfo) -> None:
     parts = PurePosixPath(member.name).parts
+    if len(parts) > DEEPEST:
+        raise DataError(
+            f"{archive}: member {member.name[:60]!r}... lies {len(parts)} folders deep; no set here needs that"
+        )
     if member.name.startswith("/") or ".." in parts or "\\" in member.name or "\0" in member.name or not parts:
         raise DataError(f"{archive}: member {member.name!r} would leave the folder it is unpacked into")
     if not (member.isfile() or member.isdir()):

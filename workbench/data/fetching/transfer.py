@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,13 +41,13 @@ def transfer(remote: Remote, folder: Path, progress: bool) -> Path:
             urls={remote.name: url},
             retry_if_failed=RETRIES,
         )
-        downloader: Any = _Resuming(part, progress)
+        downloader: Any = _Resuming(part, progress, int(1.1 * remote.size) + (1 << 20))
         try:
             return Path(keeper.fetch(remote.name, downloader=downloader))
+        except (_Hopeless, requests.exceptions.RequestException, OSError) as error:
+            failures.append(f"{url}: {error}{_proxies()}")
         except ValueError as error:
             failures.append(f"{url}: the file differs from the official one ({error})")
-        except (requests.exceptions.RequestException, OSError) as error:
-            failures.append(f"{url}: {error}")
     arrived = part.stat().st_size if part.exists() else 0
     kept = (
         f"the first {arrived:,} bytes are kept, the next attempt goes on from there" if arrived else "nothing was kept"
@@ -55,14 +56,54 @@ def transfer(remote: Remote, folder: Path, progress: bool) -> Path:
     raise DataNotFoundError(f"{remote.name} could not be downloaded; {kept}:\n  {listed}")
 
 
+class _Hopeless(Exception):
+    """A transfer that fails again however often it is tried."""
+
+
+def _proxies() -> str:
+    """Which settings of proxies are in force, without their values, which may hold passwords."""
+    names = [
+        name
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+        if os.environ.get(name) or os.environ.get(name.lower())
+    ]
+    return f" (the proxy set in {' and '.join(names)} is used)" if names else ""
+
+
 @dataclass(frozen=True)
 class _Resuming:
     """A downloader for pooch. It fills `part`, and hands it over as pooch's own temporary file when it is complete."""
 
     part: Path
     progress: bool
+    limit: int
 
     def __call__(self, url: str, output_file: Any, pooch: Any) -> None:
+        """Pooch tries again after a broken transfer and a wrong file; what no waiting can change is a `_Hopeless`."""
+        import requests
+
+        wrong_address = (
+            requests.exceptions.InvalidSchema,
+            requests.exceptions.MissingSchema,
+            requests.exceptions.InvalidURL,
+            requests.exceptions.InvalidHeader,
+            requests.exceptions.TooManyRedirects,
+        )
+        try:
+            self._transfer(url, output_file)
+        except wrong_address as error:
+            raise _Hopeless(f"the address, a redirect or a proxy setting cannot be used: {error}") from None
+        except requests.exceptions.HTTPError as error:
+            status = 0 if error.response is None else error.response.status_code
+            if 400 <= status < 500 and status not in (408, 425, 429):
+                raise _Hopeless(str(error)) from None
+            raise
+        except (requests.exceptions.RequestException, OSError):
+            raise
+        except Exception as error:  # of urllib3, which does not turn all of its own into those of requests
+            raise _Hopeless(f"{type(error).__name__}: {error}") from None
+
+    def _transfer(self, url: str, output_file: Any) -> None:
         import requests
 
         have = self.part.stat().st_size if self.part.exists() else 0
@@ -72,7 +113,7 @@ class _Resuming:
             continues = response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
             if have and (response.status_code == 416 or (response.status_code == 206 and not continues)):
                 self.part.unlink()  # as long as the file or longer, or a range that was not asked for: begin anew
-                return self(url, output_file, pooch)
+                return self._transfer(url, output_file)
             response.raise_for_status()
             resumed = have if response.status_code == 206 else 0
             length = int(response.headers.get("Content-Length", 0))
@@ -82,7 +123,14 @@ class _Resuming:
                 self.part.open("ab" if resumed else "wb") as file,
                 bar(total=total, initial=resumed, unit="B", unit_scale=True, desc=self.part.stem) as shown,
             ):
+                arrived = resumed
                 for piece in response.iter_content(_CHUNK):
+                    arrived += len(piece)
+                    if arrived > self.limit:
+                        break
                     file.write(piece)
                     shown.update(len(piece))
+        if arrived > self.limit:
+            self.part.unlink()
+            raise _Hopeless(f"more than {self.limit:,} bytes were sent, and the official file is smaller")
         self.part.replace(output_file)

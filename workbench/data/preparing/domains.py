@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ from scipy import special
 from torch import Tensor
 
 from workbench import draws
+from workbench.data.names import position
 from workbench.data.readers import embedded
 from workbench.data.record import Data
 from workbench.parameters import concrete
@@ -142,11 +142,7 @@ def leave_one_domain_out(data: Data, target: int | str, seed: int | Tensor, *, h
     domains = data.domains
     if domains is None or not data.domain_names:
         raise ValueError(f"{data.name} has no domains; load a set that has, e.g. 'rotated-digits'")
-    if target in data.domain_names:
-        target = data.domain_names.index(str(target))
-    whole = isinstance(target, Integral) and not isinstance(target, bool)
-    if not whole or not 0 <= int(target) < len(data.domain_names):
-        raise ValueError(f"target must be one of {', '.join(data.domain_names)} or its number, got {target!r}")
+    target = position(target, data.domain_names, "target")
     if not 0 <= holdout < 1:
         raise ValueError(f"holdout must be in [0, 1), got {holdout}")
     training, validation = [], []

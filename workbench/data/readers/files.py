@@ -16,13 +16,22 @@ _CHUNK = 1 << 20
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn what the operating system or a decoder says about `path` into this package's two exceptions."""
+    """Turn what the operating system or a decoder says about `path` into this package's two exceptions.
+
+    What is neither a file nor a folder is refused at once: opening a FIFO would wait for somebody to write into it.
+    """
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise DataError(f"{path} is no ordinary file (a FIFO, a socket or a device); replace it by a file")
         yield
     except (DataError, DataNotFoundError):
         raise
     except FileNotFoundError as error:
         raise DataNotFoundError(f"{path} is missing") from error
+    except IsADirectoryError as error:
+        raise DataError(
+            f"{path} is a folder where a file was expected; move the file inside it to its place"
+        ) from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path} is truncated or damaged: {error}") from error
     except OSError as error:
