@@ -222,25 +222,29 @@ class CoordinateMoments:
             ]
         )
         stacked = np.concatenate([lift(step.carry), *(lift(step.carry, w) for w in maps), *products], axis=-1)
-        added = np.einsum("p...a,pi->...ai", np.stack(shaken), noise) if noise.any() else None
-        lead = step.carry.shape[:-2]
-        if not lead:
-            stacked, products = stacked[None], [p[None] for p in products]
-            added = added if added is None else added[None]
-        return _Operators(stacked, [(products[power], u, v) for power, u, v in factors], added, len(maps))
+        noises = np.stack(shaken, axis=-1)
+        if not step.carry.shape[:-2]:
+            stacked, noises, products = stacked[None], noises[None], [product[None] for product in products]
+        couplings = [(products[power], u, v) for power, u, v in factors]
+        return _Operators(stacked, couplings, noises if noise.any() else None, len(maps))
 
     def _advance(self, operators: _Operators, index: int, moments: np.ndarray) -> np.ndarray:
-        mean, product, _, _ = self._profiles(operators.terms)
-        entries = moments.shape[0]
-        pieces = [moments, *(moments * profile for profile in mean), *(moments * profile for profile in product)]
-        wide = np.concatenate(pieces).reshape(len(pieces) * entries, -1)
-        following = (operators.stacked[index] @ wide).reshape(moments.shape)
-        for matrices, u, v in operators.couplings:
-            sums = matrices[index] @ (moments @ v).reshape(entries, -1)
-            following += sums.reshape(*moments.shape[:-1], 1) * u
+        mean, product, noise, _ = self._profiles(operators.terms)
+        entries, profiles = moments.shape[0], (*mean, *product)
+        wide = np.empty((1 + len(profiles), *moments.shape))
+        wide[0] = moments
+        for row, profile in zip(wide[1:], profiles, strict=True):
+            np.multiply(moments, profile, out=row)
+        following = (operators.stacked[index] @ wide.reshape(len(wide) * entries, -1)).reshape(moments.shape)
+        # What does not differ from coordinate to coordinate but by a profile is one product of small rank.
+        weights = [matrices[index] @ (moments @ v).reshape(entries, -1) for matrices, _, v in operators.couplings]
+        rows = [u for _, u, _ in operators.couplings]
+        starts = moments[0].size // moments.shape[-1]
         if operators.noise is not None:
-            added = operators.noise[index]
-            following += added.reshape(entries, *(1 for _ in moments.shape[1:-1]), -1)
+            weights += [np.broadcast_to(column[:, None], (entries, starts)) for column in operators.noise[index].T]
+            rows += list(noise)
+        if rows:
+            following += (np.stack(weights, axis=-1) @ np.stack(rows)).reshape(moments.shape)
         return following
 
     @functools.cached_property
@@ -249,14 +253,14 @@ class CoordinateMoments:
         if not isinstance(self.steps, LinearStep):
             raise ValueError("the coefficients change from step to step: there is no one operator; use moments or risk")
         operators = self._operators(0, 1)
-        mean, product, _, _ = self._profiles(operators.terms)
+        mean, product, noise, _ = self._profiles(operators.terms)
         entries = self.size * (self.size + 1) // 2
         pieces = operators.stacked[0].reshape(entries, -1, entries)
         profiles = np.concatenate([np.ones((1, mean.shape[1])), mean, product])
         blocks = np.einsum("apb,pi->iab", pieces, profiles)
         couplings = [(matrices[0], u, v) for matrices, u, v in operators.couplings]
-        noise = np.zeros((entries, mean.shape[1])) if operators.noise is None else operators.noise[0]
-        return blocks, couplings, noise
+        shaken = np.zeros((entries, noise.shape[0])) if operators.noise is None else operators.noise[0]
+        return blocks, couplings, shaken @ noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,7 +269,7 @@ class _Operators:
 
     stacked: Float[np.ndarray, "step entry column"]
     couplings: list[tuple[np.ndarray, np.ndarray, np.ndarray]]
-    noise: Float[np.ndarray, "step entry coordinate"] | None
+    noise: Float[np.ndarray, "step entry profile"] | None
     terms: int
 
 
