@@ -21,14 +21,15 @@ def position(wanted: object, names: Sequence[str], what: str) -> int:
     known = [composed(name) for name in names]
     if isinstance(wanted, str) and composed(wanted) in known:
         return known.index(composed(wanted))
+    listed = f"one of {', '.join(names)}, or a position 0..{len(names) - 1}"
     if not isinstance(wanted, Integral) or isinstance(wanted, bool):
-        raise ValueError(f"{what}: no {wanted!r} among {', '.join(names)} (a name, or a position 0..{len(names) - 1})")
+        raise ValueError(f"{what} must be {listed}, got {wanted!r}")
     number = int(wanted)
     named = _named(number, names)
     if not 0 <= number < len(names):
         if len(named) == 1:
             return named[0][0]  # no position, so only the name can be meant
-        raise ValueError(f"{what}: no {number} among {', '.join(names)} (a name, or a position 0..{len(names) - 1})")
+        raise ValueError(f"{what} must be {listed}, got {number}")
     if others := [name for place, name in named if place != number]:
         raise ValueError(
             f"{what}: {number} is both the position of {names[number]!r} and the name {others[0]!r}; write a name as text"
