@@ -1,6 +1,11 @@
 """New papers and analyses: valid at once, and nothing that exists is touched."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -18,7 +23,7 @@ def root(tmp_path, monkeypatch):
 
 
 def test_a_new_paper_has_a_valid_card_and_a_valid_notebook(root):
-    card, citation, notebook = scaffold.scaffold_paper(root, "sharp-minima", 'On "sharp" \\minima')
+    notebook, card, citation, *_ = scaffold.scaffold_paper(root, "sharp-minima", 'On "sharp" \\minima')
     assert claims.card("sharp-minima").paper.title == 'On "sharp" \\minima' and card.is_file()
     assert "@misc{sharpminima," in citation.read_text()
     content = nbformat.read(notebook, as_version=4)
@@ -30,7 +35,7 @@ def test_a_new_paper_has_a_valid_card_and_a_valid_notebook(root):
 
 
 def test_the_notebooks_parameters_are_the_cards_defaults(root):
-    notebook = scaffold.scaffold_paper(root, "sharp-minima")[-1]
+    notebook = scaffold.scaffold_paper(root, "sharp-minima")[0]
     names = {}
     exec(nbformat.read(notebook, as_version=4).cells[1].source, names)
     specs = claims.card("sharp-minima").parameter_specs
@@ -53,7 +58,7 @@ def test_odd_names_are_refused_before_anything_is_written(root, slug):
 
 
 def test_an_analysis_is_a_copy_and_copies_do_not_collide(root):
-    original = scaffold.scaffold_paper(root, "sharp-minima")[-1]
+    original = scaffold.scaffold_paper(root, "sharp-minima")[0]
     first = scaffold.scaffold_analysis(root, source="sharp-minima")
     second = scaffold.scaffold_analysis(root, source="sharp-minima")
     assert [path.relative_to(root).as_posix() for path in (first, second)] == [
@@ -71,7 +76,31 @@ def test_an_empty_analysis_imports_the_library(root):
 
 
 def test_a_paper_without_notebook_cannot_be_copied(root):
-    notebook = scaffold.scaffold_paper(root, "sharp-minima")[-1]
+    notebook = scaffold.scaffold_paper(root, "sharp-minima")[0]
     notebook.unlink()
     with pytest.raises(ValueError, match="no notebook yet"):
         scaffold.scaffold_analysis(root, source="sharp-minima")
+
+
+@pytest.mark.slow
+def test_in_a_clone_room_tests_and_notebook_pass_as_they_are(tmp_path, monkeypatch):
+    here = Path(scaffold.__file__).parents[2]
+    shutil.copytree(here / "workbench", tmp_path / "workbench", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(here / "pyproject.toml", tmp_path)
+    (tmp_path / "papers").mkdir()
+    monkeypatch.delenv("WORKBENCH_PAPERS", raising=False)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+
+    def passes(*command):
+        done = subprocess.run(
+            [sys.executable, "-m", *command], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    shown = passes("workbench.cli", "new", "paper", "steep-valleys", "--title", "Steep valleys")
+    assert "workbench/papers/steep_valleys/study.py" in shown and "tests/papers/steep_valleys/test_study.py" in shown
+    passes("pytest", "-q", "-p", "no:jaxtyping", "-o", "addopts=", "tests/papers/steep_valleys")
+    passes("ruff", "check", "papers", "notebooks", "tests", "workbench/papers/steep_valleys")
+    passes("ruff", "format", "--check", "notebooks", "tests", "workbench/papers/steep_valleys")
+    assert "1 reproduced" in passes("workbench.cli", "run", "steep-valleys", "--preset", "smoke")

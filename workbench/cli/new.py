@@ -18,116 +18,7 @@ from workbench.claims.parameters import cell as parameters_cell
 
 app = typer.Typer(help="Start a paper or an analysis from files that run as they are.", no_args_is_help=True)
 
-CARD = """\
-[paper]
-slug = "{slug}"
-title = "{title}"
-authors = ["A. Author"]
-year = {year}
-venue = ""
-url = ""
-theme = "new"
-question = "One line: what does the paper ask?"
-summary = "The question, the answer, and why a practitioner cares, in five sentences."
-
-[parameters.step_size]
-type = "float"
-default = 0.2
-exclusive_min = 0
-max = 2
-meaning = "step size of gradient descent"
-
-[parameters.n_steps]
-type = "int"
-default = 50
-min = 1
-meaning = "steps of every run"
-
-[parameters.n_seeds]
-type = "int"
-default = 10
-min = 5
-meaning = "random starts"
-
-[presets.smoke]
-n_seeds = 5
-
-[[claim]]
-id = "loss-falls"
-statement = "Gradient descent lowers the loss of a quadratic a thousandfold within 50 steps"
-source = "Theorem 1"
-origin = "derived"
-paper = "below 0.001"
-seeds = "n_seeds"
-expected = "reproduced"
-[[claim.control]]
-name = "hardly-moves"
-set = {{ step_size = 1e-4 }}
-meaning = "steps too short to lower anything"
-[[claim.condition]]
-quantity = "loss at the end over loss at the start"
-statistic = "ratio"
-relation = "<"
-threshold = 1e-3
-"""
-
-CITATION = """\
-@misc{{{key},
-  title  = {{{title}}},
-  author = {{Author, A.}},
-  year   = {{{year}}}
-}}
-"""
-
-_OPENING = """\
-import matplotlib.pyplot as plt
-
-import workbench as wb
-
-card = wb.card("{slug}")
-p = card.parameters(globals())
-wb.figures.use_style()"""
-
-_MEASURE = """\
-problem = wb.problems.quadratic([0.5, 2.0])
-
-
-def train(seed):
-    run = wb.run(problem, wb.optimizers.gradient_descent(p.step_size), seed=seed, steps=p.n_steps, record=["train_loss"])
-    return run.records
-
-
-result = wb.sweep(train, seed=range(p.seed0, p.seed0 + p.n_seeds))
-card.save(result=result)"""
-
-_FIGURE = """\
-fig, ax = plt.subplots(figsize=(7, 3.5))
-wb.figures.band(ax, None, result.train_loss, log=True, diverged=result.diverged)
-wb.figures.show(fig, "The training loss falls.", caption="Figure 1. Training loss, 95 % interval over seeds.")"""
-
-_CHECK = """\
-card.section("loss-falls")
-card.check("loss-falls", (result.train_loss.isel(step=-1) / result.train_loss.isel(step=0)).values)"""
-
-_EXPLORER = """\
-card.section()
-import numpy as np
-
-from workbench.explorers import Control, Explorer
-
-
-def draw(figure, step_size):
-    if step_size >= 1:
-        raise ValueError(f"gradient descent diverges at step sizes of 1 and more, got {step_size:.3g}")
-    factors = 1 - step_size * np.array([0.5, 2.0])
-    steps = np.arange(p.n_steps + 1)[:, None]
-    figure.subplots().semilogy(steps, np.abs(factors) ** steps, label=[f"eigenvalue {value:g}" for value in (0.5, 2.0)])
-    figure.axes[0].set(xlabel="step", ylabel="distance to the minimum")
-    figure.axes[0].legend()
-    return f"Slowest direction: factor {np.abs(factors).max():.3f} per step."
-
-
-Explorer("How fast?", [Control("step_size", "step size", 0.2, 0.01, 2.0, kind="log")], draw, (7.0, 3.0))"""
+TEMPLATES = Path(__file__).with_name("templates")
 
 ANALYSIS = """\
 import matplotlib.pyplot as plt
@@ -155,7 +46,7 @@ def new_paper(
     slug: Annotated[str, typer.Argument(help="Lower-case words joined by hyphens, e.g. sharp-minima.")],
     title: Annotated[str, typer.Option(help="The paper's title.")] = "",
 ) -> None:
-    """Card, citation and notebook of a new paper, with one example claim; they run and pass at once."""
+    """Card, notebook, room and tests of a new paper, with one example claim; they run and pass at once."""
     for path in scaffold_paper(_root(), slug, title):
         typer.echo(_shown(path))
     typer.echo(f"Run it: workbench run {slug}    Edit it: workbench lab {slug}")
@@ -171,26 +62,70 @@ def new_analysis(
 
 
 def scaffold_paper(root: Path, slug: str, title: str = "") -> list[Path]:
-    """Write papers/<slug>/paper.toml, its citation and notebooks/<slug>.ipynb under `root`; returns the three.
+    """Write card, citation, notebook, room and tests of a paper under `root`; returns their paths, notebook first.
+
+    In a clone of the repository the room is workbench/papers/<room>/, with tests in tests/papers/<room>/. Elsewhere the room lies
+    beside the notebook and has no tests.
 
     Raises:
         ValueError: for a slug that is not lower-case words joined by hyphens, or one of which a file exists.
     """
     _refuse_odd(slug)
-    title = " ".join((title or slug.replace("-", " ").capitalize()).split())
-    year, folder = date.today().year, root / "papers" / slug
-    notebook = root / "notebooks" / f"{slug}.ipynb"
-    for path in (folder, notebook):
+    title, room = " ".join((title or slug.replace("-", " ").capitalize()).split()), slug.replace("-", "_")
+    inside = (root / "workbench" / "papers").is_dir()
+    place = root / "workbench" / "papers" / room if inside else root / "notebooks" / room
+    tests = [root / "tests" / "papers" / room] if inside else []
+    folder, notebook = root / "papers" / slug, root / "notebooks" / f"{slug}.ipynb"
+    for path in (folder, notebook, place, *tests):
         if path.exists():
             raise ValueError(f"{slug}: {path.relative_to(root)} exists already; choose another slug")
-    quoted = title.replace("\\", "\\\\").replace('"', '\\"')
-    folder.mkdir(parents=True)
-    card, citation = folder / "paper.toml", folder / "citation.bib"
-    card.write_text(CARD.format(slug=slug, title=quoted, year=year), encoding="utf-8")
-    citation.write_text(CITATION.format(key=slug.replace("-", ""), title=title, year=year), encoding="utf-8")
-    _write(notebook, _paper_cells(slug, title, year))
-    parameters_cell.write(notebook, loading.read(card).parameters)
-    return [card, citation, notebook]
+    words = {
+        "slug": slug,
+        "room": room,
+        "title": title,
+        "quoted": title.replace("\\", "\\\\").replace('"', '\\"'),
+        "year": date.today().year,
+        "key": slug.replace("-", ""),
+        "import_room": f"from workbench.papers import {room} as room" if inside else f"\nimport {room} as room",
+    }
+    files = {folder / "paper.toml": "paper.toml", folder / "citation.bib": "citation.bib"}
+    files |= {place / "__init__.py": "room", place / "study.py": "study", place / "explorer.py": "explorer"}
+    files |= {one / "test_study.py": "test_study" for one in tests}
+    for path, template in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(_filled(template, words), encoding="utf-8")
+    _write(notebook, _cells(_filled("notebook", words)))
+    parameters_cell.write(notebook, loading.read(folder / "paper.toml").parameters)
+    return [notebook, *files]
+
+
+def _filled(template: str, words: dict[str, Any]) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    # TeX and Python use the usual braces.
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        variable_start_string="<<",
+        variable_end_string=">>",
+        block_start_string="<%",
+        block_end_string="%>",
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+    )
+    return environment.get_template(f"{template}.jinja").render(words)
+
+
+def _cells(text: str) -> list[Any]:
+    """Cells of a text in which each opens with `# %% md` or `# %% code` and its tags; `hide` collapses the source."""
+    cells = []
+    for part in text.split("# %% ")[1:]:
+        head, _, source = part.partition("\n")
+        kind, *tags = head.split()
+        cell = _text(source.strip("\n")) if kind == "md" else _code(source.strip("\n"), *(set(tags) - {"hide"}))
+        if "hide" in tags:
+            cell.metadata["jupyter"] = {"source_hidden": True}
+        cells.append(cell)
+    return cells
 
 
 def scaffold_analysis(root: Path, name: str | None = None, source: str | None = None) -> Path:
@@ -216,26 +151,6 @@ def scaffold_analysis(root: Path, name: str | None = None, source: str | None = 
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(original, target)
     return target
-
-
-def _paper_cells(slug: str, title: str, year: int) -> list[Any]:
-    return [
-        _text(f"# {title}\n\nA. Author, *{title}*, {year}.\n\nThe question, the answer, why a practitioner cares."),
-        _code("", "parameters"),
-        _code(_OPENING.format(slug=slug)),
-        _text(
-            "## The loss falls\n\nOn a quadratic with eigenvalues $\\lambda$ every eigendirection shrinks by "
-            "$|1-\\alpha\\lambda|$ per step, so after $T$ steps the loss is at most "
-            "$\\max_\\lambda|1-\\alpha\\lambda|^{2T}$ times that at the start."
-        ),
-        _code(_MEASURE),
-        _code(_FIGURE),
-        _code(_CHECK, "nbval-check-output"),
-        _text("## Explorer"),
-        _code(_EXPLORER),
-        _text("## Scoreboard"),
-        _code("card.scoreboard()", "nbval-check-output"),
-    ]
 
 
 def _root() -> Path:
