@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -66,7 +67,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         if compile and module is None:
             raise ValueError("compile=True needs as_torch(rule, model, loss=..., compile=True)")
         self.rule, self._module, self._loss, self._seed = rule, module, loss, seed
-        self._average, self._compile = dict(average or {}), compile
+        self._average, self._compile, self._states = dict(average or {}), compile, States()
         self._previous: Batch | None = None
         self._groups = Groups(rule, in_place=compile)
         # A module's frozen parameters too: they may thaw.
@@ -79,7 +80,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         self._packing: Packing | None = None
         self._needs: Needs | None = None
         self._table = Table(0, ())
-        self._states, self._compiled = States(), None
+        self._compiled = None
         self._functional: Functional | None = None
         if self._module is not None:
             # Once, as torch's optimizers do: walking through the modules again would take a tenth of a small network's step.
@@ -91,6 +92,15 @@ class RuleOptimizer(torch.optim.Optimizer):
                 # Optimizers share their code: else the ninth one of a process would silently not be compiled.
                 how["isolate_recompiles"] = True
             self._compiled = torch.compile(self._transformed_step, **how)
+
+    @property
+    def state(self) -> defaultdict[Tensor, dict[str, Any]]:  # type: ignore[override]
+        """By parameter: `count`, the number of its steps, and its share of the state of the rule and of the averages."""
+        return self._states.dicts
+
+    @state.setter
+    def state(self, state: defaultdict[Tensor, dict[str, Any]]) -> None:
+        self._states.dicts = state
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """One more group, which may set `lr` and whatever else the rule's step is made with.
@@ -131,7 +141,7 @@ class RuleOptimizer(torch.optim.Optimizer):
                 tensor.grad = None
             return None
         home = packing.home()
-        state, count, step = self._states.read(self.state, packing, lambda: self._fresh(home))
+        state, count, step = self._states.read(packing, lambda: self._fresh(home))
         latest = step.amax() if step.dim() else step
         rule = self._groups.resolved(self.param_groups, packing, member, latest, settle=step.dim() > 0)
         passes = Passes(packing, home, scale)
@@ -158,7 +168,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             passes.put(home)
             raise
         passes.put(updated)
-        self._states.write(self.state, packing, state)
+        self._states.write(packing, state)
         self._groups.after(self.param_groups, latest + 1)
         if self._needs is not None and self._needs.previous:
             self._previous = arguments
@@ -197,7 +207,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             raise ValueError(f"unknown average {name!r}; as_torch was given {', '.join(self._average) or 'none'}")
         packing, _ = self._packed()
         home = packing.home()
-        state, _, _ = self._states.read(self.state, packing, lambda: self._fresh(home))
+        state, _, _ = self._states.read(packing, lambda: self._fresh(home))
         packing.put(self._average[name].value(state["averages"][name]))  # type: ignore[arg-type]
         try:
             yield
@@ -214,16 +224,17 @@ class RuleOptimizer(torch.optim.Optimizer):
                 if isinstance(value, Tensor):
                     self.state[tensor][name] = value.clone() if name == COUNT else value.to(tensor.device, copy=True)
         self._groups.loaded(self.param_groups)
-        self._states.forget()
         self._previous = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: vars(self)[name] for name in _COPIED}
+        return {name: getattr(self, name) for name in _COPIED}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__({name: value for name, value in state.items() if name != "state"})
         if "_packing" not in vars(self):
+            self._states = States()
             self._start()
+        self.state = state["state"]
 
     def _scaling(self) -> tuple[Tensor | None, bool]:
         """The scale of the closure's loss, and whether GradScaler wants the step skipped."""
@@ -260,7 +271,6 @@ class RuleOptimizer(torch.optim.Optimizer):
         tensors, member = [tensor for tensor, _ in listed], [number for _, number in listed]
         if self._packing is None or not self._packing.fits(tensors):
             self._packing = Packing(tensors)
-            self._states.forget()
         return self._packing, member
 
     def _fresh(self, home: Parameters) -> dict[str, Any]:

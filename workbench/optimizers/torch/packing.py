@@ -21,6 +21,9 @@ class Packing:
     def __init__(self, tensors: Sequence[Tensor]) -> None:
         self.tensors = list(tensors)
         self.device = self.tensors[0].device
+        others = {tensor.device for tensor in self.tensors if tensor.device.type not in ("cpu", "meta")}
+        self.generators = [torch, *map(DeviceGenerator, others)]
+        """What has the states of torch's random numbers on the CPU and on the tensors' devices."""
         self._looks = [(tensor.shape, tensor.dtype, tensor.device) for tensor in self.tensors]
         kinds = {(tensor.dtype, tensor.device) for tensor in self.tensors}
         dtype = self.tensors[0].dtype
@@ -78,3 +81,16 @@ class Packing:
     def _real(self, value: Tensor) -> Tensor:
         real = torch.view_as_real(value.resolve_conj()) if value.is_complex() else value
         return real.to(self.device, self.dtype)
+
+
+class DeviceGenerator:
+    """The state of one device's random numbers."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._module = device, torch.get_device_module(device)
+
+    def get_rng_state(self) -> Tensor:
+        return self._module.get_rng_state(self._device)
+
+    def set_rng_state(self, state: Tensor) -> None:
+        self._module.set_rng_state(state, self._device)

@@ -44,7 +44,7 @@ class Passes:
     def opened(self, *, changes_buffers: bool = True, refuse_replicas: str = "") -> Iterator[None]:
         """Around one pass, which may consist of several evaluations."""
         if self._random is None:
-            self._random = [(module, module.get_rng_state()) for module in self._generators()]
+            self._random = [(module, module.get_rng_state()) for module in self.packing.generators]
         else:
             for module, state in self._random:
                 module.set_rng_state(state)
@@ -150,21 +150,6 @@ class Passes:
             dense.append(torch.zeros_like(tensor) if gradient is None else gradient.detach())
         self._forget()
         return self.packing.pack(dense)
-
-    def _generators(self) -> list:
-        devices = {tensor.device for tensor in self._tensors if tensor.device.type not in ("cpu", "meta")}
-        return [torch, *(_DeviceGenerator(device) for device in devices)]
-
-
-class _DeviceGenerator:
-    def __init__(self, device: torch.device) -> None:
-        self._device, self._module = device, torch.get_device_module(device)
-
-    def get_rng_state(self) -> Tensor:
-        return self._module.get_rng_state(self._device)
-
-    def set_rng_state(self, state: Tensor) -> None:
-        self._module.set_rng_state(state, self._device)
 
 
 class _Kept:

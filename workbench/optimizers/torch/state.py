@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import operator
+from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,68 +19,78 @@ COUNT = "count"
 class States:
     """Translates between the tree that a rule carries for the packed vector and the dicts of single parameters.
 
-    Leaves with one entry per parameter are cut; others (a scalar, say) are held by every parameter. The tree that was written
-    last is handed out again as long as nobody has put other tensors into the dicts.
+    Leaves with one entry per parameter are cut; others (a scalar, say) are held by every parameter. The dicts are made when
+    somebody looks at them, and read again only if somebody has put other tensors into them.
     """
 
     def __init__(self) -> None:
-        self._written: list[tuple[Tensor, dict[str, Any], list[Any]]] = []
+        self._dicts: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
+        self._packing: Packing | None = None
         self._tree: Any = None
         self._ages: list[int] = []
         self._step = torch.zeros(())
+        self._made: list[tuple[Tensor, dict[str, Any], list[Any]]] | None = None
+        """What the dicts were made of; None where they are older than the tree."""
 
-    def read(self, state: dict[Tensor, dict[str, Any]], packing: Packing, fresh: Any) -> tuple[Any, int, Tensor]:
+    @property
+    def dicts(self) -> defaultdict[Tensor, dict[str, Any]]:
+        """By parameter: the number of its steps and its share of the tree."""
+        if self._packing is not None and self._made is None:
+            self._make(self._packing)
+        return self._dicts
+
+    @dicts.setter
+    def dicts(self, dicts: defaultdict[Tensor, dict[str, Any]]) -> None:
+        self._dicts, self._packing, self._made = dicts, None, None
+
+    def read(self, packing: Packing, fresh: Callable[[], Any]) -> tuple[Any, int, Tensor]:
         """The tree (`fresh()` where nothing is known), the number of steps, and the steps as a rule sees them: 0-dim, or one
         entry per parameter where some of them joined later.
         """
-        if self._known(state, packing):
-            return self._tree, max(self._ages), self._step
-        start = fresh()
-        listed, spec = pytree.tree_flatten(start)
-        names = _names(start)
-        taken = []
-        for name, leaf in zip(names, listed, strict=True):
-            if not _is_cut(leaf, packing):
-                taken.append(next((state[p][name] for p in packing.tensors if name in state.get(p, {})), leaf))
-                continue
-            pieces = _cut(leaf, packing)
-            own = [state.get(p, {}).get(name, piece) for p, piece in zip(packing.tensors, pieces, strict=True)]
-            lead = leaf.shape[:-1]
-            flat = [piece.to(packing.device, leaf.dtype).reshape(*lead, -1) for piece in own]
-            taken.append(torch.cat(flat, -1))
-        self._ages = [int(state.get(p, {}).get(COUNT, 0)) for p in packing.tensors]
-        if len(set(self._ages)) == 1:
-            self._step = torch.tensor(self._ages[0], device=packing.device)
-        else:
-            ages = torch.tensor(self._ages).repeat_interleave(torch.tensor(packing.sizes))
-            self._step = ages.to(packing.device)
-        return pytree.tree_unflatten(taken, spec), max(self._ages), self._step
+        if packing is not self._packing or not (self._made is None or self._unchanged(self._made)):
+            dicts, start = self.dicts, fresh()
+            listed, spec = pytree.tree_flatten(start)
+            taken = []
+            for name, leaf in zip(_names(start), listed, strict=True):
+                if _is_cut(leaf, packing):
+                    pieces = zip(packing.tensors, _cut(leaf, packing), strict=True)
+                    own = [dicts.get(tensor, {}).get(name, piece) for tensor, piece in pieces]
+                    flat = [piece.to(packing.device, leaf.dtype).reshape((*leaf.shape[:-1], -1)) for piece in own]
+                    taken.append(torch.cat(flat, -1))
+                else:
+                    known = (dicts[tensor][name] for tensor in packing.tensors if name in dicts.get(tensor, {}))
+                    taken.append(next(known, leaf))
+            self._ages = [int(dicts.get(tensor, {}).get(COUNT, 0)) for tensor in packing.tensors]
+            if len(set(self._ages)) == 1:
+                self._step = torch.tensor(self._ages[0], device=packing.device)
+            else:
+                ages = torch.tensor(self._ages).repeat_interleave(torch.tensor(packing.sizes))
+                self._step = ages.to(packing.device)
+            self._tree = pytree.tree_unflatten(taken, spec)
+        return self._tree, max(self._ages), self._step
 
-    def write(self, state: dict[Tensor, dict[str, Any]], packing: Packing, tree: Any) -> None:
-        """Put the tree and the next number of steps, one more than was read, into the parameters' dicts."""
-        listed, names = pytree.tree_leaves(tree), _names(tree)
-        columns = [_cut(leaf, packing) if _is_cut(leaf, packing) else [leaf] * len(packing.tensors) for leaf in listed]
+    def write(self, packing: Packing, tree: Any) -> None:
+        """Keep the tree after one step more than was read."""
+        self._packing, self._tree, self._made = packing, tree, None
         self._step, self._ages = self._step + 1, [age + 1 for age in self._ages]
-        counts = {age: torch.tensor(age) for age in set(self._ages)}
-        self._written = []
+
+    def _make(self, packing: Packing) -> None:
+        columns = [
+            _cut(leaf, packing) if _is_cut(leaf, packing) else [leaf] * len(packing.tensors)
+            for leaf in pytree.tree_leaves(self._tree)
+        ]
+        names, self._made = _names(self._tree), []
         for index, (tensor, age) in enumerate(zip(packing.tensors, self._ages, strict=True)):
-            entries = {COUNT: counts[age], **{name: column[index] for name, column in zip(names, columns, strict=True)}}
-            state[tensor] = entries
-            self._written.append((tensor, entries, list(entries.values())))
-        self._tree = tree
+            entries = {COUNT: torch.tensor(age), **{n: column[index] for n, column in zip(names, columns, strict=True)}}
+            self._dicts[tensor] = entries
+            self._made.append((tensor, entries, list(entries.values())))
 
-    def forget(self) -> None:
-        """Read everything anew."""
-        self._written = []
-
-    def _known(self, state: dict[Tensor, dict[str, Any]], packing: Packing) -> bool:
-        if len(self._written) != len(packing.tensors):
-            return False
+    def _unchanged(self, made: list[tuple[Tensor, dict[str, Any], list[Any]]]) -> bool:
         return all(
-            known is tensor
-            and state.get(tensor) is entries
-            and all(a is b for a, b in zip(entries.values(), values, strict=False))
-            for tensor, (known, entries, values) in zip(packing.tensors, self._written, strict=True)
+            self._dicts.get(tensor) is entries
+            and len(entries) == len(values)
+            and all(map(operator.is_, entries.values(), values))
+            for tensor, entries, values in made
         )
 
 
