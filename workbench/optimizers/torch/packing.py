@@ -53,7 +53,7 @@ class Packing:
         return torch.cat([value.reshape(-1) for value in values])
 
     def unpack(self, vector: Float[Tensor, "*leading parameter"], exact: bool = False) -> list[Tensor]:
-        """Views of the vector in the tensors' shapes; with `exact` in their types and on their devices too."""
+        """The vector's entries in the tensors' shapes; with `exact` in their types and on their devices too."""
         leading = vector.shape[:-1]
         pieces = zip(vector.split(self.sizes, -1), self.tensors, strict=True)
         if self._alike:
@@ -61,7 +61,8 @@ class Packing:
         shaped = []
         for piece, tensor in pieces:
             if tensor.is_complex():
-                piece = torch.view_as_complex(piece.reshape((*leading, *tensor.shape, 2)))
+                # Copied: a view would have to begin at an even place.
+                piece = torch.view_as_complex(piece.reshape((*leading, *tensor.shape, 2)).clone())
             else:
                 piece = piece.view((*leading, *tensor.shape))
             shaped.append(piece.to(tensor.device, tensor.dtype) if exact else piece)

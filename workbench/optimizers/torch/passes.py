@@ -6,6 +6,7 @@ checkpoints and adjoint layers, losses that read the module, hooks, replicas) th
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -19,6 +20,9 @@ from workbench.optimizers.torch.packing import Packing
 
 Closure = Callable[[], Tensor]
 Vector = Float[Tensor, " parameter"]
+
+# Compiled modules say that hooks on all modules fire once more for them; ours look once at each module anyway.
+warnings.filterwarnings("ignore", message="Using `torch.compile\\(module\\)` when there are global hooks")
 
 UNREACHED = (
     "the loss does not depend on any parameter of this optimizer: none that requires a gradient reaches it. Are they frozen, "
