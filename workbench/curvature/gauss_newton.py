@@ -17,11 +17,11 @@ from workbench.curvature.layers.directional import Kind
 from workbench.curvature.layers.structured import recognised, structured_matrix
 
 from . import batches
-from .empirical import EmpiricalLoss
+from .empirical import EmpiricalLoss, known
 from .flat import Loss, Parameters, flatten, pullback, size_of
 from .hessian import hessian, require_dense
 from .model import Door, ExactOperations, agree, in_words, plain_kernels, probe, substituted, transformed, untouched
-from .per_sample import per_sample_gradients
+from .per_sample import per_sample_gradients, require_square_range
 
 _BLOCK_BYTES = 64 * 2**20
 
@@ -124,7 +124,10 @@ def _matrix(loss: Loss, parameters: Parameters, kind: Kind) -> Tensor:
     empirical.check(parameters)
     if kind == "empirical_fisher":
         matrix = structured_matrix(empirical, parameters, kind, lambda v: _fisher_product(empirical, parameters, v))
-        return _symmetric(_from_gradients(empirical, parameters)) if matrix is None else matrix
+        matrix = _symmetric(_from_gradients(empirical, parameters)) if matrix is None else matrix
+        if known(torch.isfinite(matrix).all() & (matrix.abs().amax() >= torch.finfo(matrix.dtype).tiny)) is False:
+            require_square_range(next(_gradient_blocks(empirical, parameters)))
+        return matrix
     linearised = None if transformed() else _LinearisedModel(empirical, parameters)
     matrix = structured_matrix(empirical, parameters, kind, lambda v: linearised.product(v) if linearised else v)
     if matrix is not None:

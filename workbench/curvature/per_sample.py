@@ -23,7 +23,7 @@ from workbench.parameters import Parameters, leaves
 
 from . import batches
 from .empirical import known
-from .flat import flat_loss, size_of
+from .flat import scalar, size_of
 from .model import Door, agree, in_words, transformed
 from .scales import power_of_two
 from .spectra.spectrum import symmetric_eigenvalues
@@ -98,7 +98,7 @@ def gradient_covariance(
         "Use gradient_covariance_spectrum.",
     )
     centred = _centred(per_sample_gradients(loss, parameters, *data, chunk=chunk))
-    _require_square_range(centred)
+    require_square_range(centred)
     return centred.mT @ centred / centred.shape[0]
 
 
@@ -110,7 +110,7 @@ def gradient_covariance_spectrum(
     Computed from the smaller of the [n, n] Gram matrix and the [P, P] covariance, whose non-zero spectra agree.
     """
     centred = _centred(per_sample_gradients(loss, parameters, *data, chunk=chunk))
-    _require_square_range(centred)
+    require_square_range(centred)
     samples, size = centred.shape
     gram = centred @ centred.mT if samples <= size else centred.mT @ centred
     return symmetric_eigenvalues(gram / samples).clamp(min=0)
@@ -125,6 +125,7 @@ def gradient_signal_to_noise(
     total, squares = torch.zeros_like(source.flat), torch.zeros_like(source.flat[0])
     for start in source.starts:
         gradients = source.gradients(start)
+        require_square_range(gradients)
         scale = power_of_two(gradients) if scale is None else scale
         gradients = gradients / scale
         total = total + gradients.sum(0)
@@ -166,7 +167,8 @@ class _Source:
             network.check(parameters)
         point = self.unflatten(self.flat)
         self._entries = point if isinstance(point, dict) else {}
-        self.door.require_deterministic(flat_loss(self._of_sample(0), self.unflatten))
+        few = [self._of_sample(index) for index in range(min(8, self.samples))]
+        self.door.require_deterministic(lambda vector: _sum(few, self.unflatten(vector)))
 
     def gradients(self, start: int, buffer: Tensor | None = None) -> Tensor:
         with self.door.open():
@@ -238,8 +240,7 @@ class _Source:
         point = self.unflatten(self.flat)
 
         def one_gradient(*sample: Any) -> Parameters:
-            evaluate = flat_loss(lambda here: self.sample_loss(here, *sample), lambda here: here)
-            return torch.func.grad(evaluate)(point)  # pyrefly: ignore[bad-argument-type]
+            return torch.func.grad(lambda here: scalar(self.sample_loss(here, *sample)))(point)  # pyrefly: ignore[bad-argument-type]
 
         with in_words("per-sample gradients", self.door.models) if transformed() else contextlib.nullcontext():
             try:
@@ -266,6 +267,10 @@ class _Source:
         return batches.take(self.data, slice(start, start + self.chunk))
 
 
+def _sum(losses: list[Callable[[Parameters], Tensor]], point: Parameters) -> Tensor:
+    return torch.stack([scalar(loss(point)) for loss in losses]).sum()
+
+
 def sample_problem(loss: SampleLoss, data: tuple[Any, ...]) -> tuple[SampleLoss, tuple[Any, ...]]:
     """The sample loss and its data, taken from an empirical loss where no data are given; checked."""
     network = recognised(loss)
@@ -290,7 +295,12 @@ def _centred(gradients: Tensor) -> Tensor:
     return gradients - gradients.mean(0)
 
 
-def _require_square_range(entries: Tensor) -> None:
+def require_square_range(entries: Tensor) -> None:
+    """Refuse gradients whose squares the dtype cannot hold.
+
+    Raises:
+        ValueError: they would be 0 or infinite.
+    """
     largest = entries.abs().amax()
     small = (largest > 0) & (largest < torch.finfo(entries.dtype).tiny ** 0.5)
     if known(small | (largest > torch.finfo(entries.dtype).max ** 0.5)):

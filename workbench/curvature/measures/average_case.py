@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench import draws
-from workbench.curvature.flat import Loss
+from workbench import draws, memory
+from workbench.curvature.flat import Loss, require_full_precision, size_of
 from workbench.curvature.model import Door, each
 from workbench.curvature.spectra.trace import Estimate
 from workbench.parameters import Parameters
@@ -52,6 +52,11 @@ def flatness(
     """
     if directions < 2:
         raise ValueError(f"directions={directions}; at least 2 are needed for a standard error")
+    size, dtype = size_of(parameters)
+    require_full_precision(dtype)
+    memory.require(
+        2 * directions * size * dtype.itemsize, f"{directions} directions of {size:,} parameters", "Lower directions."
+    )
     loss, origin = rescaled(loss, parameters, scaling)
     door = Door(loss, origin)
     door.require_deterministic()

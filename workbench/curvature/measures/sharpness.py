@@ -103,8 +103,6 @@ def sharpness_with_residual(
     loss: Loss, parameters: Parameters, *, scaling: Scaling = "absolute", seed: int | Tensor = 0
 ) -> Sharpness:
     """`sharpness` with the residual norm of its Ritz vector (at rounding level where the spectrum was exact)."""
-    if scaling != "absolute":
-        loss, parameters = rescaled(loss, parameters, scaling)
     size, dtype = size_of(parameters)
     require_full_precision(dtype)
     memory.require(
@@ -112,6 +110,8 @@ def sharpness_with_residual(
         f"{_ITERATIONS} Lanczos vectors of {size:,} parameters",
         "Raise WORKBENCH_MEMORY (GiB).",
     )
+    if scaling != "absolute":
+        loss, parameters = rescaled(loss, parameters, scaling)
     operator = hvp_operator(loss, parameters)
     if operator.size <= 3 * _ITERATIONS:
         rows = hessian_rows(operator)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils import _pytree as tree
 
-from workbench import draws
+from workbench import draws, memory
 from workbench.checks import require_count
 from workbench.curvature import batches
 from workbench.curvature.flat import Loss, flatten, require_full_precision, size_of
@@ -46,6 +46,11 @@ def worst_case(
     _check_ascent(rho, steps, step_fraction)
     if restarts < 1:
         raise ValueError(f"restarts={restarts}; at least 1 ascent is needed")
+    size, dtype = size_of(parameters)
+    require_full_precision(dtype)
+    memory.require(
+        6 * restarts * size * dtype.itemsize, f"{restarts} ascents in {size:,} parameters", "Lower restarts."
+    )
     loss, origin = rescaled(loss, parameters, scaling)
     door = Door(loss, origin)
     door.require_deterministic()
@@ -95,13 +100,21 @@ def m_sharpness(
     _check_ascent(rho, steps, step_fraction)
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk={chunk}; choose how many groups to treat at once, at least 1")
+    size, dtype = size_of(parameters)
+    require_full_precision(dtype)
+    at_once = min(samples // m, chunk or samples)
+    memory.require(
+        4 * at_once * size * dtype.itemsize, f"{at_once} ascents in {size:,} parameters", "Give a smaller chunk."
+    )
     groups = tree.tree_map(lambda leaf: leaf.reshape(samples // m, m, *leaf.shape[1:]), data)
     origin_flat, unflatten = flatten(parameters)
     rho = on_device(rho, origin_flat.device)
     escape = _directions(seed, 1, origin_flat)[0]
     whole = Door(sample_loss, parameters)
-    first = batches.take(data, 0)
-    whole.require_deterministic(lambda vector: sample_loss(unflatten(vector), *first))
+    few = [batches.take(data, index) for index in range(min(8, samples))]
+    whole.require_deterministic(
+        lambda vector: torch.stack([sample_loss(unflatten(vector), *sample) for sample in few]).sum()
+    )
 
     def of_group(*group: Any) -> Tensor:
         def group_loss(point: Parameters) -> Tensor:
@@ -134,11 +147,11 @@ def quadratic_worst_case(
         workbench.memory.OutOfBudget: the dense Hessian does not fit; use `worst_case`.
     """
     _check_ascent(rho, 1, 1.0)
-    if scaling != "absolute":
-        loss, parameters = rescaled(loss, parameters, scaling)
     size, dtype = size_of(parameters)
     require_full_precision(dtype)
     require_dense(size, torch.float64, copies=4)
+    if scaling != "absolute":
+        loss, parameters = rescaled(loss, parameters, scaling)
     operator = hvp_operator(loss, parameters)
     # In double precision, whose range holds the squares of single precision's smallest and largest numbers.
     matrix = symmetrised(hessian_rows(operator)).double()

@@ -94,7 +94,6 @@ class _Memory:
         self.contents = [(value, value.copy()) for value in containers]
         statistics = module._buffers.values() if module.training and module._buffers else ()
         self.values = [(tensor, tensor.clone()) for tensor in statistics if tensor is not None]
-        self.versions = [tensor._version for tensor, _ in self.values]
 
     def restore(self) -> None:
         attributes = vars(self.module)
@@ -105,10 +104,10 @@ class _Memory:
             if not _same(container, contents):
                 container.clear()
                 container.extend(contents) if isinstance(container, list) else container.update(contents)
-        for (tensor, value), version in zip(self.values, self.versions, strict=True):
-            if tensor._version != version:
-                with torch.no_grad():
-                    tensor.copy_(value)
+        for tensor, value in self.values:
+            if not torch.equal(tensor, value):
+                # Batch norm changes its statistics without a new version; so does this, for graphs that have saved them.
+                tensor.data.copy_(value)
 
 
 def _same(now: Any, before: Any) -> bool:

@@ -88,19 +88,20 @@ def spectral_density(
         raise ValueError(f"width={width}; the smoothing needs a positive finite width")
     size, dtype = size_of(parameters)
     require_full_precision(dtype)
-    require_finite(parameters)
     limit = _EXACT_STRUCTURED if getattr(loss, "structure", None) is not None else _EXACT
-    if size <= limit:
-        values = spectrum(loss, parameters)[None]
-        weights = torch.full_like(values, 1.0 / values.numel())
-        lower, anti = (values, weights), (values, weights)
-    else:
+    if size > limit:
         steps = min(steps, size)
         memory.require(
             probes * (steps + 1) * size * dtype.itemsize,
             f"{probes} x {steps} Lanczos vectors of {size:,} parameters",
             "Ask for fewer probes or steps.",
         )
+    require_finite(parameters)
+    if size <= limit:
+        values = spectrum(loss, parameters)[None]
+        weights = torch.full_like(values, 1.0 / values.numel())
+        lower, anti = (values, weights), (values, weights)
+    else:
         operator = hvp_operator(loss, parameters)
         diagonal, off = _tridiagonals(operator, probes, steps, seed)
         values, weights = _gauss(diagonal, off)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from workbench.curvature import batches
-from workbench.curvature.flat import Loss, Parameters
+from workbench.curvature.flat import Loss, Parameters, require_finite, require_full_precision, size_of
 from workbench.curvature.gauss_newton import fisher
 from workbench.curvature.hessian import hessian
 from workbench.curvature.layers.structured import recognised
@@ -47,6 +47,8 @@ def outlier_structure(loss: Loss, parameters: Parameters, count: int | None = No
         raise ValueError("outlier_structure needs an empirical_loss with cross_entropy, without weights or smoothing")
     if empirical.targets.ndim != 1 or empirical.targets.is_floating_point() or empirical.reduction is None:
         raise ValueError("outlier_structure needs integer targets [sample], none of them ignored")
+    require_full_precision(size_of(parameters)[1])
+    require_finite(parameters)
     weights, means = _group_means(empirical, parameters)
     classes = weights.shape[0]
     count = min(means.shape[-1], classes**2 if count is None else count)
