@@ -254,7 +254,7 @@ def test_loaders_are_taken_where_a_loss_or_data_are(options):
     ],
 )
 def test_loaders_that_change_the_loss_are_refused(loader, call):
-    with pytest.raises(ValueError, match="every pass|only once"):
+    with pytest.raises(ValueError, match=r"every pass|only once"):
         call(loader)
 
 

@@ -79,12 +79,12 @@ class EmpiricalLoss:
 
     def outputs(self, parameters: Parameters, inputs: Any = None) -> Any:
         """What the model predicts, [sample, ...]."""
-        with untouched(self.model), self.places.holding(_named(parameters)):
+        with untouched(self.model), self.places.holding(named(parameters)):
             return batches.call(self.model, self.inputs if inputs is None else inputs)
 
     def data_loss(self, parameters: Parameters, inputs: Any, targets: Any) -> Tensor:
         """The loss on some of the data, without weight decay."""
-        with untouched(self.model), self.places.holding(_named(parameters)):
+        with untouched(self.model), self.places.holding(named(parameters)):
             return self.loss_function(batches.call(self.model, inputs), targets)
 
     def some(self, samples: Any) -> tuple[Any, Any]:
@@ -194,7 +194,12 @@ def empirical_loss(
     return replace(loss, structure=structure)
 
 
-def _named(parameters: Parameters) -> dict[str, Tensor]:
+def named(parameters: Parameters) -> dict[str, Tensor]:
+    """The parameters of a model, by name.
+
+    Raises:
+        ValueError: a single tensor.
+    """
     if not isinstance(parameters, dict):
         raise ValueError("an empirical loss takes a dict of parameters, as loss.parameters() returns")
     return parameters

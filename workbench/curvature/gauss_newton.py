@@ -17,7 +17,7 @@ from workbench.curvature.layers.directional import Kind
 from workbench.curvature.layers.structured import recognised, structured_matrix
 
 from . import batches
-from .empirical import EmpiricalLoss, known
+from .empirical import EmpiricalLoss, known, named
 from .flat import Loss, Parameters, flatten, pullback, size_of
 from .hessian import hessian, require_dense
 from .model import Door, ExactOperations, agree, in_words, plain_kernels, probe, substituted, transformed, untouched
@@ -163,7 +163,7 @@ class _LinearisedModel:
         self.door, self.loss = Door(loss, parameters), loss
         door = self.door
         self.leaf = door.flat.detach().requires_grad_()
-        self.tensors = door.unflatten(self.leaf)
+        self.tensors = named(door.unflatten(self.leaf))
         with door.open(), torch.enable_grad(), substituted(loss.model, self.tensors), ExactOperations(), self._words():
             outputs = batches.call(loss.model, loss.inputs)
             entries, shape = tree.tree_flatten(outputs)

@@ -60,7 +60,7 @@ class Door:
         self.facts = facts(owner or loss)
         self._host: tuple[nn.Module, Places] | None = None
         # An empirical loss restores its own model after every evaluation.
-        empirical = getattr(loss, "__self__", loss)
+        empirical: Any = getattr(loss, "__self__", loss)
         own = getattr(empirical, "places", None)
         if isinstance(own, Places):
             self.models: list[nn.Module] = self.facts.get("models") or modules_of(loss)
@@ -69,10 +69,11 @@ class Door:
             self._host = empirical.model, own
             return
         self.models = self._others = [] if torch.compiler.is_compiling() else modules_of(loss)
-        for model in self.models if isinstance(parameters, dict) else ():
+        names = parameters.keys() if isinstance(parameters, dict) else set()
+        for model in self.models if names else ():
             if not any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
                 places = Places(model)
-                if parameters.keys() <= places.names():
+                if names <= places.names():
                     self._host = model, places
                     break
 

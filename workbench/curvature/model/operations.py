@@ -132,15 +132,19 @@ def _reduced(values: Tensor, reduction: str) -> Tensor:
     return values.mean() if reduction == "mean" else values.sum() if reduction == "sum" else values
 
 
-def _mse_loss(input: Tensor, target: Tensor, size_average=None, reduce=None, reduction="mean", weight=None) -> Tensor:
-    if weight is not None or size_average is not None or reduce is not None:
-        return functional.mse_loss(input, target, size_average, reduce, reduction, weight)
+def _mse_loss(
+    input: Tensor, target: Tensor, size_average=None, reduce=None, reduction: str = "mean", **more: Any
+) -> Tensor:
+    more = {name: value for name, value in more.items() if value is not None}
+    if more or size_average is not None or reduce is not None:
+        return functional.mse_loss(input, target, size_average, reduce, reduction, **more)
     return _reduced((input - target).square(), reduction)
 
 
-def _huber_loss(input: Tensor, target: Tensor, reduction="mean", delta: float = 1.0, weight=None) -> Tensor:
-    if weight is not None:
-        return functional.huber_loss(input, target, reduction, delta, weight)
+def _huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, **more: Any) -> Tensor:
+    more = {name: value for name, value in more.items() if value is not None}
+    if more:
+        return functional.huber_loss(input, target, reduction, delta, **more)
     error = input - target
     length = error.abs()
     return _reduced(torch.where(length <= delta, 0.5 * error.square(), delta * (length - 0.5 * delta)), reduction)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from workbench.curvature import batches
+from workbench.curvature.empirical import named
 from workbench.curvature.flat import Loss, Parameters, require_finite, require_full_precision, size_of
 from workbench.curvature.gauss_newton import fisher
 from workbench.curvature.hessian import hessian
@@ -101,7 +102,7 @@ def _group_means(loss, parameters: Parameters) -> tuple[Tensor, Tensor]:
     door = Door(loss, parameters)
     flat, unflatten = door.flat, door.unflatten
     leaf = flat.detach().requires_grad_()
-    tensors = unflatten(leaf)
+    tensors = named(unflatten(leaf))
     probe = loss.outputs(parameters, batches.take(loss.inputs, slice(0, 1)))
     if probe.ndim != 2:
         raise ValueError(f"outlier_structure needs outputs [sample, class], got {tuple(probe.shape)} for one sample")
