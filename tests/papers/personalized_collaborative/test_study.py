@@ -125,7 +125,7 @@ def test_refusals(call, words):
 
 
 def test_explorer_is_the_recursion():
-    picture = explorer.compute(N=7, zeta=0.5, eta=0.2)
+    picture = explorer.compute(N=7, zeta=0.5, alpha=7 / 8, eta=0.2)
     model = study.model_q(20)
     corrected = study.mean_gradients(model, [7], [0.2], 500, zeta=0.5, K0=32).values.ravel()
     np.testing.assert_allclose(picture.curves[3], corrected, rtol=1e-12)

@@ -17,7 +17,7 @@ from workbench.papers.sequential_closeness_testing.z_simulation import z_paths
 
 @pytest.mark.parametrize("rule", explorer.RULES)
 def test_explorer_is_the_programme(rule):
-    picture = explorer.compute(rule, 0.2, 3.0, 0.72)
+    picture = explorer.compute(rule, 0.2, 1e-3, 0.72)
     law = sequential_dp(0.72, stopping_rule(rule, 0.2, 1e-3))
     assert pytest.approx(law.E_tau, abs=2 * picture.leftover * picture.times[-1] + 1e-9) == picture.E_tau
     np.testing.assert_allclose(picture.pmf, np.pad(law.pmf, (0, len(picture.pmf)))[: len(picture.pmf)], atol=1e-14)
@@ -27,14 +27,14 @@ def test_explorer_is_the_programme(rule):
 
 def test_explorer_draws_and_refuses():
     figure = Figure(figsize=(9, 3.8))
-    words = explorer.draw(figure, eps=0.2, digits=2.0, p=0.5)
+    words = explorer.draw(figure, eps=0.2, delta=0.01, p=0.5)
     FigureCanvasAgg(figure).draw()
     assert "batch of 144" in words and len(figure.axes) == 2
     widget = explorer.explorer()
-    widget.set(eps=0.3, rule="glr")
+    widget.set(eps=0.3, test="glr")
     assert "batch of" in widget._readout.value
     with pytest.raises(ValueError, match="eps"):
-        explorer.compute("sprt", 0.6, 2.0, 0.5)
+        explorer.compute("sprt", 0.6, 0.01, 0.5)
 
 
 def test_tables():

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from workbench.explorers.frame import Control, Explorer
+from workbench.explorers.scene import round_up, set_limits
 from workbench.figures.style import GUIDE, PALETTE
 from workbench.papers.sequential_closeness_testing.bernoulli import batch_size_bernoulli
 from workbench.papers.sequential_closeness_testing.stopping_law import live_states
@@ -39,22 +40,22 @@ class Picture:
 
 
 @functools.lru_cache(maxsize=64)
-def compute(rule: str = "sprt", eps: float = 0.1, digits: float = 4.0, p: float = 0.6) -> Picture:
-    """The test of 1/2 at distance eps with delta = 10^-digits, when heads have probability p, up to 2.5 batch sizes.
+def compute(test: str = "sprt", eps: float = 0.1, delta: float = 1e-4, p: float = 0.6) -> Picture:
+    """The test of 1/2 at distance eps and error delta, when heads have probability p, up to 2.5 batch sizes.
 
     Raises ValueError for values outside 0 < eps < 1/2, delta < 1/2, 0 <= p <= 1.
     """
-    test = stopping_rule(rule, eps, 10.0**-digits)
-    batch = batch_size_bernoulli(eps, test.delta)
+    rule = stopping_rule(test, eps, delta)
+    batch = batch_size_bernoulli(eps, delta)
     horizon = int(_REACH * batch)
     times, every = np.arange(1, horizon + 1), 1 + 2 * (horizon // (8 * _COLUMNS))  # odd: both parities
-    reject, accept = (np.asarray(boundary, dtype=np.float64) for boundary in test.boundaries(times))
+    reject, accept = (np.asarray(boundary, dtype=np.float64) for boundary in rule.boundaries(times))
     edges = np.linspace(0, 0.5, _ROWS + 1)
     occupancy = np.zeros((_ROWS, _COLUMNS))
     counts = np.zeros(_COLUMNS)
     rejected, accepted = np.zeros((2, horizon))
     left = 1.0
-    for live in live_states(np.array([p]), test):
+    for live in live_states(np.array([p]), rule):
         if live.t > horizon:
             break
         rejected[live.t - 1], accepted[live.t - 1] = live.rejected[0], live.accepted[0]
@@ -97,6 +98,7 @@ class Panels:
         left.set_title("probability of still running (blue)", fontsize=11, pad=9)
         left.legend(fontsize=9, loc="upper right")
         left.grid(False)
+        left.autoscale(False)
         (self._law,) = right.plot([], [], color=PALETTE[0])
         self._batch = right.axvline(0, color=GUIDE, linestyle="--", linewidth=1.2, label="batch size")
         self._mean = right.axvline(0, color=PALETTE[0], linestyle=":", linewidth=1.6, label=r"$E\,\tau$")
@@ -105,8 +107,8 @@ class Panels:
         right.legend(fontsize=9, loc="lower right")
         self.moving = (self._image, self._reject, self._accept, self._true, self._law, self._batch, self._mean)
 
-    def update(self, rule: str = "sprt", eps: float = 0.1, digits: float = 4.0, p: float = 0.6) -> str:
-        picture = compute(rule, eps, digits, p)
+    def update(self, test: str = "sprt", eps: float = 0.1, delta: float = 1e-4, p: float = 0.6) -> str:
+        picture = compute(test, eps, delta, p)
         end = int(picture.times[-1])
         self._image.set_data(np.sqrt(picture.occupancy))
         self._image.set_extent((0, end, 0, 0.5))
@@ -118,7 +120,7 @@ class Panels:
         self._batch.set_xdata([picture.batch] * 2)
         self._mean.set_xdata([picture.E_tau] * 2)
         for ax in (self._left, self._right):
-            ax.set_xlim(0, end)
+            set_limits(ax, (0, round_up(end)))
         more = f", {picture.leftover:.2g} of the mass beyond {end}" if picture.leftover > 1e-6 else ""
         return (
             f"Expected samples {picture.E_tau:.1f} of a batch of {picture.batch}: {picture.batch / picture.E_tau:.2f} times "
@@ -132,12 +134,14 @@ def draw(figure: Figure, **parameters: Any) -> str:
 
 
 def explorer(**initial: Any) -> Explorer:
-    """Sliders for the distance eps, the digits of delta and the true p, a menu for the rule."""
-    start: dict[str, Any] = {"rule": "sprt", "eps": 0.1, "digits": 4.0, "p": 0.6} | initial
+    """Sliders for the distance eps, the error delta and the true p, a menu for the rule."""
+    start: dict[str, Any] = {"test": "sprt", "eps": 0.1, "delta": 1e-4, "p": 0.6} | initial
     controls = [
-        Control("rule", "rule", start["rule"], kind="choice", choices=RULES),
+        Control("test", "rule", start["test"], kind="choice", choices=RULES),
         Control("eps", "distance eps", start["eps"], 0.08, 0.35, 0.01, meaning="the distance to be detected"),
-        Control("digits", "digits of delta", start["digits"], 1.0, 8.0, 0.5, meaning="delta = 10^-digits"),
+        Control("delta", "error delta", start["delta"], 1e-8, 0.1, kind="log", meaning="error probability"),
         Control("p", "true p", start["p"], 0.0, 1.0, 0.01, meaning="probability of heads"),
     ]
-    return Explorer("When may a test of a coin stop?", controls, Panels, (9.0, 3.8))
+    return Explorer(
+        "When may a test of a coin stop?", controls, Panels, (9.0, 3.8), paper="sequential-closeness-testing"
+    )
