@@ -3,6 +3,8 @@
 import copy
 import math
 import pickle
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -369,3 +371,11 @@ def test_the_step_is_called_as_trainers_call_it():
     by_name.register_step_pre_hook(lambda optimizer, *_: ((optimizer, lambda: LOSS(one(INPUTS), TARGETS)), {}))
     by_name.step()
     assert not torch.equal(vector(one), vector(other))
+
+
+def test_what_the_docs_page_says_runs():
+    page = (Path(__file__).parents[2] / "docs" / "training-loop.md").read_text(encoding="utf-8")
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL)[:5]:
+        exec(block, names)
+    assert names["optimizer"].state[names["model"].weight]["count"] == 2
