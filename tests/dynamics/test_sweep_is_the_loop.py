@@ -191,3 +191,19 @@ def test_a_diverged_run_hands_out_nan_alone():
     found = wb.sweep(train, step_size=[0.1, 30.0])
     for name in ("x", "v", "area", "ema"):
         assert found[name].sel(step_size=30.0).isnull().all() and found[name].sel(step_size=0.1).notnull().all()
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda table, k: table[k],
+        lambda table, k: table[k - 2],
+        lambda table, k: table.select(0, 1) * 0 + torch.index_select(table, 0, torch.as_tensor(k).reshape(1))[0],
+        lambda table, k: torch.gather(table, 0, torch.as_tensor(k).reshape(1, 1).expand(1, 3))[0],
+    ],
+)
+def test_a_swept_whole_number_may_be_a_place(place):
+    table = torch.arange(15.0).reshape(5, 3) ** 2
+    found = wb.sweep(lambda k: {"row": wb.Labelled(place(table, k), ("column",))}, k=[2, 3, 4], progress=False)
+    for k in (2, 3, 4):
+        assert torch.equal(torch.from_numpy(found.row.sel(k=k).values), place(table, k))

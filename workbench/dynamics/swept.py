@@ -29,6 +29,11 @@ _FLOATING = {
     "rsqrt", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "sinh", "cosh", "tanh", "sigmoid",
     "mean", "std", "var", "lgamma", "erf",
 }  # fmt: skip
+_PLACES = {
+    "__getitem__", "__setitem__", "index_select", "index_add", "index_copy", "index_fill", "select", "gather", "scatter",
+    "scatter_add", "take", "take_along_dim", "embedding", "one_hot", "bincount",
+}  # fmt: skip
+"""Functions in which a whole number is a place, not a value."""
 
 
 class SweptValueError(RuntimeError, ValueError):
@@ -61,7 +66,9 @@ class Swept(Tensor):
         with torch._C.DisableTorchFunctionSubclass():
             real = any(isinstance(value, (float, complex)) for value in flat)
             real |= any(value.is_floating_point() for value in swept)
-            if floats:
+            if name in _PLACES:
+                pass
+            elif floats:
                 dtype = floats[0]
                 for other in floats[1:]:
                     dtype = torch.promote_types(dtype, other)
