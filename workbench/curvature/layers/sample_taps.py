@@ -16,6 +16,7 @@ from torch import Tensor
 
 from workbench.curvature.empirical import EmpiricalLoss
 from workbench.curvature.scales import power_of_two
+from workbench.parameters import concrete
 
 from .taps import Layer, tapped_loss, zero_taps
 
@@ -47,10 +48,12 @@ def chunk_square_norms(
     A layer's gradient is formed only where that is the cheaper way.
     """
     totals: dict[Layer, list[Tensor]] = {}
-    scale = None
+    scale, usual = None, True
     for layer, _, slopes, columns in _blocks(loss, parameters, inputs, targets):
-        scale = power_of_two(slopes) if scale is None else scale
-        slopes = slopes / scale
+        if scale is None:
+            scale = power_of_two(slopes)
+            usual = concrete(scale) == 1
+        slopes = slopes if usual else slopes / scale
         positions, width, inside = layer.positions, layer.width, layer.weight_columns
         squares = slopes.sum(1).square().sum(1) if layer.bias else slopes.new_zeros(len(slopes))
         if layer.weight and positions * (width + inside) <= width * inside:
