@@ -346,7 +346,7 @@ def test_averages_are_those_of_the_iterates_and_are_shown_for_a_while():
 
 @pytest.mark.filterwarnings("ignore:compile=True is not used")
 def test_a_compiled_step_is_taken_only_where_it_is_right(monkeypatch):
-    monkeypatch.setattr("workbench.optimizers.torch.adapter.compiler_found", lambda: False)
+    monkeypatch.setattr("workbench.optimizers.torch.functional.compiler_found", lambda: False)
     for layer, right in ((nn.Tanh(), True), (nn.Dropout(0.5), False), (nn.BatchNorm1d(5), False)):
         torch.manual_seed(1)
         model = nn.Sequential(nn.Linear(4, 5), layer, nn.Linear(5, 3)).double()

@@ -12,10 +12,9 @@ Two ways of calling `step`:
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,17 +22,17 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from workbench.compiler import compiler_found, inductor_options
 from workbench.draws.host import Seed
 from workbench.draws.table import Table, rows_of
 from workbench.optimizers.averaging.accumulators import Average
 from workbench.optimizers.oracle import Moment, Needs, NotProvided, Source, needs
 from workbench.optimizers.rule import Rule
-from workbench.optimizers.torch.functional import Functional, Transforms
+from workbench.optimizers.torch.functional import Functional, Transforms, compiled_step
 from workbench.optimizers.torch.groups import Groups
 from workbench.optimizers.torch.oracles import Batch, ClosureSource, ModuleBatch, Seen, TransformedBatch
 from workbench.optimizers.torch.packing import Packing
 from workbench.optimizers.torch.passes import Passes
+from workbench.optimizers.torch.scaling import scaling
 from workbench.optimizers.torch.state import COUNT, States
 from workbench.parameters import Parameters, concrete
 
@@ -86,12 +85,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             # Once, as torch's optimizers do: walking through the modules again would take a tenth of a small network's step.
             self._functional = Functional(self._module, self._loss)  # type: ignore[arg-type]
         if self._compile:
-            # Without a C++ compiler the step is still traced, with guards, into a list of plain tensor operations.
-            how: Any = {"options": inductor_options()} if compiler_found() else {"backend": "aot_eager"}
-            if "isolate_recompiles" in inspect.signature(torch.compile).parameters:
-                # Optimizers share their code: else the ninth one of a process would silently not be compiled.
-                how["isolate_recompiles"] = True
-            self._compiled = torch.compile(self._transformed_step, **how)
+            self._compiled = compiled_step(self._transformed_step)
 
     @property
     def state(self) -> defaultdict[Tensor, dict[str, Any]]:  # type: ignore[override]
@@ -133,7 +127,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             raise
 
     def _step(self, arguments: tuple[Any, ...]) -> Tensor | None:
-        scale, skipped = self._scaling()
+        scale, skipped = scaling(self, by_closure=self._module is None)
         self._refuse_other(arguments)
         packing, member = self._packed()
         if skipped:
@@ -179,8 +173,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         mean waiting.
         """
         home: Any = moment.parameters
-        updated: Any
-        updated, inner = rule.step(source.oracle(moment), home, state["rule"])
+        moved, inner = rule.step(source.oracle(moment), home, state["rule"])
+        updated: Any = moved
         averages = {name: one.update(updated, state["averages"][name]) for name, one in self._average.items()}
         new = {"rule": inner, "averages": averages}
         wide = torch.float32 if updated.dtype in (torch.float16, torch.bfloat16) else updated.dtype
@@ -198,7 +192,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         return self._moved(self._resolved, source, Moment(self._module, home, step, rows_of(rows)), state)
 
     @contextmanager
-    def averaged(self, name: str) -> Iterator[None]:
+    def averaged(self, name: str) -> Generator[None]:
         """Within the block the parameters are the average of that name (`average={"ema": EMA(0.999)}`).
 
         Statistics of batch normalisations belong to other weights: see `recompute_batch_norm`.
@@ -235,19 +229,6 @@ class RuleOptimizer(torch.optim.Optimizer):
             self._states = States()
             self._start()
         self.state = state["state"]
-
-    def _scaling(self) -> tuple[Tensor | None, bool]:
-        """The scale of the closure's loss, and whether GradScaler wants the step skipped."""
-        if not hasattr(self, "found_inf"):
-            return None, False
-        if self._module is not None:
-            raise ValueError("a GradScaler needs a closure that scales the loss: scaler.step(optimizer, closure)")
-        if self.grad_scale is None:
-            raise ValueError(
-                "scaler.unscale_(optimizer) has unscaled one gradient, but the closure computes scaled ones again: leave it out, "
-                "scaler.step(optimizer, closure) unscales them all; to clip, do so in the closure"
-            )
-        return self.grad_scale, bool(self.found_inf)
 
     def _refuse_other(self, arguments: tuple[Any, ...]) -> None:
         if self._module is not None and len(arguments) != 2:

@@ -7,6 +7,7 @@ layer, hooks) is not seen. Hence each is compared once, per module, shapes and m
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from workbench.compiler import compiler_found, inductor_options
 from workbench.optimizers.torch.packing import Packing
 from workbench.optimizers.torch.passes import Passes
 
@@ -26,7 +28,8 @@ class Functional:
 
     def __init__(self, module: torch.nn.Module, criterion: Callable[..., Tensor]) -> None:
         self.outer = module
-        self._module = module.module if _is_replicated(module) else module
+        inner: Any = module.module if _is_replicated(module) else module
+        self._module: torch.nn.Module = inner
         self._criterion = criterion
         self._names = {id(tensor): name for name, tensor in self._module.named_parameters()}
         self._tied = len([*self._module.named_parameters(remove_duplicate=False)]) > len(self._names)
@@ -138,6 +141,15 @@ class Transforms:
 
     def product(self, x: Tensor, vector: Tensor, batch: Batch) -> Tensor:
         return torch.func.grad(lambda point: (self.gradient(point, batch)[0] * vector).sum())(x)
+
+
+def compiled_step(step: Callable[..., Any]) -> Callable[..., Any]:
+    """The step compiled; without a C++ compiler it is still traced, with guards, into a list of plain tensor operations."""
+    how: Any = {"options": inductor_options()} if compiler_found() else {"backend": "aot_eager"}
+    if "isolate_recompiles" in inspect.signature(torch.compile).parameters:
+        # Optimizers share their code: else the ninth one of a process would silently not be compiled.
+        how["isolate_recompiles"] = True
+    return torch.compile(step, **how)
 
 
 def agree(found: Tensor, expected: Tensor) -> bool:

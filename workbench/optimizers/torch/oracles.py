@@ -120,7 +120,7 @@ class ModuleBatch(Source):
 class ModuleOracle(ClosureOracle):
     """Gradients of a module's loss on one minibatch."""
 
-    source: ModuleBatch
+    source: ModuleBatch  # type: ignore[override]
 
     @property
     def previous(self) -> Oracle:
@@ -186,7 +186,7 @@ class TransformedBatch(Source):
 class TransformedOracle(_LoopOracle):
     """Gradients of a module's loss on one minibatch, by torch.func."""
 
-    source: TransformedBatch
+    source: TransformedBatch  # type: ignore[override]
 
     def __init__(self, source: TransformedBatch, moment: Moment, batch: Batch, own: bool = True) -> None:
         self.source, self.moment, self._batch, self._own = source, moment, batch, own

@@ -7,8 +7,9 @@ checkpoints and adjoint layers, losses that read the module, hooks, replicas) th
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -41,11 +42,11 @@ class Passes:
     def __init__(self, packing: Packing, home: Vector, scale: Tensor | None = None) -> None:
         self.packing, self.home, self.scale = packing, home, scale
         self._tensors, self._here = packing.tensors, home
-        self._random: list[tuple[object, Tensor]] | None = None
+        self._random: list[tuple[Any, Tensor]] | None = None
         self._settled = False
 
     @contextmanager
-    def opened(self, *, changes_buffers: bool = True, refuse_replicas: str = "") -> Iterator[None]:
+    def opened(self, *, changes_buffers: bool = True, refuse_replicas: str = "") -> Generator[None]:
         """Around one pass, which may consist of several evaluations."""
         if self._random is None:
             self._random = [(module, module.get_rng_state()) for module in self.packing.generators]
