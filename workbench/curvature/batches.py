@@ -23,7 +23,8 @@ def plain(batch: Batch) -> Batch:
 
 def tensors(batch: Batch) -> list[Tensor]:
     """Its tensors that have samples."""
-    return [leaf for leaf in tree.tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.ndim > 0]
+    leaves = [batch] if isinstance(batch, Tensor) else tree.tree_leaves(batch)
+    return [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.ndim > 0]
 
 
 def count(name: str, batch: Batch) -> int:
@@ -44,11 +45,17 @@ def count(name: str, batch: Batch) -> int:
 
 def take(batch: Batch, index: Any) -> Batch:
     """Some samples of it."""
+    if isinstance(batch, Tensor):
+        return batch[index] if batch.ndim > 0 else batch
+    if type(batch) is tuple:  # the usual case, without the cost of a tree
+        return tuple(take(entry, index) for entry in batch)
     return tree.tree_map(lambda leaf: leaf[index] if isinstance(leaf, Tensor) and leaf.ndim > 0 else leaf, batch)
 
 
 def single(sample: Batch) -> Batch:
     """One sample as a batch of one."""
+    if isinstance(sample, Tensor):
+        return sample[None]
     return tree.tree_map(lambda leaf: leaf[None] if isinstance(leaf, Tensor) else leaf, sample)
 
 
