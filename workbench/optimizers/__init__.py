@@ -1,5 +1,6 @@
 """Update rules as pure functions: gradient descent, heavy ball and Nesterov around any effective gradient, and others."""
 
+from workbench.optimizers import rendering as rendering
 from workbench.optimizers.accelerated import AcSGD, Continuized, ContinuizedConvex, acsgd, continuized
 from workbench.optimizers.adam import Adam, adam
 from workbench.optimizers.averaging.accumulators import EMA, LAWA, SegmentMean, UniformMean

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from workbench.optimizers.rule import Rule
+from workbench.optimizers.pass_band import admissible_set, filter_ratio
+from workbench.optimizers.rule import Rule
 
 _WIDTH, _HEIGHT, _TOP = 320, 96, 2.0
 _BAND = "#029e73"
@@ -19,8 +18,6 @@ def rule_html(rule: Rule) -> str:
 
     Rules without a filter (normalised SAM, schedules, one value per run) are their text alone, with the reason.
     """
-    from workbench.optimizers.pass_band import admissible_set
-
     name = f"<b>{escape(repr(rule))}</b>"
     try:
         intervals = admissible_set(rule)
@@ -31,8 +28,6 @@ def rule_html(rule: Rule) -> str:
 
 
 def _drawing(rule: Rule, intervals: list[tuple[float, float]]) -> str:
-    from workbench.optimizers.pass_band import filter_ratio
-
     low, high = 1.15 * min(intervals[0][0], 0.0), 1.3 * intervals[-1][1]
     low = low or -0.08 * high
     eigenvalues = np.linspace(low, high, 121)
@@ -67,3 +62,7 @@ def _drawing(rule: Rule, intervals: list[tuple[float, float]]) -> str:
         f'aria-label="pass band"><title>alpha p(lambda)/c over eigenvalues: it passes between 0 and the dashed line at 1'
         f"</title>{''.join(parts)}{ends}</svg>"
     )
+
+
+# A rule does not know how it is drawn: whoever draws it says so.
+Rule._repr_html_ = rule_html  # type: ignore[attr-defined]

@@ -64,11 +64,6 @@ class Rule:
             values |= {part.name: getattr(gradient, part.name) for part in fields(gradient)}
         return f"{self.name}({', '.join(f'{n}={_short(value)}' for n, value in values.items() if value is not None)})"
 
-    def _repr_html_(self) -> str:
-        from workbench.optimizers.rendering import rule_html
-
-        return rule_html(self)
-
 
 class EffectiveGradient:
     """The field g~ that a rule follows instead of the gradient g: g itself, or the gradient at a displaced point."""
