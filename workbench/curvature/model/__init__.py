@@ -2,7 +2,8 @@
 
 from .batching import each
 from .differences import contradiction, probe
-from .door import Door, Linearised, agree, facts, refuse_scripted, transformed
+from .door import Door, facts, transformed
+from .linearised import Linearised, agree, refuse_scripted
 from .operations import ExactOperations, plain_kernels
 from .refusals import in_words
 from .substitution import Places, modules_of, substituted, untouched

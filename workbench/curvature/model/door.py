@@ -10,20 +10,18 @@ from __future__ import annotations
 import contextlib
 import weakref
 from collections.abc import Callable, Iterator
-from functools import cached_property
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from workbench.curvature.flat import flat_loss, flatten, pullback, scalar
+from workbench.curvature.flat import flat_loss, flatten, scalar
 from workbench.parameters import Parameters
 
 from .differences import contradiction, probe
 from .graph import Graph
-from .operations import ExactOperations, plain_kernels
-from .refusals import in_words
+from .operations import plain_kernels
 from .substitution import Places, modules_of, untouched
 
 _FACTS: weakref.WeakKeyDictionary[Any, dict[Any, Any]] = weakref.WeakKeyDictionary()
@@ -181,161 +179,3 @@ class Door:
                 "neither augments nor drops shuffled samples)."
             )
         self.facts["deterministic"] = True
-
-
-class Linearised:
-    """The gradient of a loss at one point as a map on vectors."""
-
-    def __init__(self, door: Door, purpose: str = "the Hessian") -> None:
-        self.door, self.purpose = door, purpose
-        self._kind = ("blocks", door.flat.numel(), door.flat.dtype, door.flat.device)
-        if door.plain and self._kind not in door.facts:
-            _ = self._tape
-
-    @property
-    def gradient(self) -> Tensor:
-        if self.door.plain:
-            return self._tape[1].detach()
-        return self._function[0]
-
-    def product(self, vector: Float[Tensor, " parameter"]) -> Float[Tensor, " parameter"]:
-        """The Hessian times one vector."""
-        if not self.door.plain:
-            return self._function[1](vector)[0]
-        return self._backward(vector)
-
-    def block(self, vectors: Float[Tensor, "k parameter"]) -> Float[Tensor, "k parameter"]:
-        """The Hessian times every row, by the fastest way that has been proven."""
-        if not self.door.plain:
-            return torch.func.vmap(self.product)(vectors)
-        ways = {"transform": self._by_transform, "batched": self._by_batched_backward, "loop": self._by_loop}
-        known = self.door.facts.get(self._kind)
-        if (known is not None and known != "transform") or len(vectors) == 0:
-            return ways[known or "loop"](vectors)
-        if known is not None:
-            return self._by_transform(vectors)
-        for name, way in ways.items():
-            try:
-                result = way(vectors)
-            except (RuntimeError, NotImplementedError, ValueError) as error:
-                if name == "loop" or isinstance(error, torch.OutOfMemoryError):
-                    raise
-                continue
-            if name == "loop" or agree(result[0], self._backward(vectors[0])):
-                self.door.facts[self._kind] = name
-                return result
-        raise AssertionError("a loop always answers")
-
-    @cached_property
-    def _tape(self) -> tuple[Tensor, Tensor, bool, Parameters]:
-        """Leaf, gradient with its graph, whether operations with exact derivatives took the
-        place of torch's; and the leaf as the tensors at which the loss was evaluated."""
-        door = self.door
-        leaf = door.flat.detach().requires_grad_()
-        with door.open(), torch.enable_grad(), self._words():
-            value, tensors = door.record(door.loss, leaf)
-            graph = Graph(value, leaf)
-            graph.require_dependence()
-            door.refuse_other_parameters(graph.others)
-            exact = graph.needs_exact_operations
-            if exact:
-                with ExactOperations():
-                    value, tensors = door.record(door.loss, leaf)
-            with door.deriving(tensors):
-                (gradient,) = torch.autograd.grad(
-                    value, leaf, create_graph=True, materialize_grads=True, allow_unused=True
-                )
-        if graph.unproven and "second" not in door.facts:
-            self.__dict__["_tape"] = leaf, gradient, exact, tensors
-            _require_second_derivative(door, self._backward, graph.unproven)
-            door.facts["second"] = True
-        return leaf, gradient, exact, tensors
-
-    @cached_property
-    def _function(self) -> tuple[Tensor, Callable]:
-        door = self.door
-        exact = self._tape[2] if door.plain else _weight_normed(door.models)
-        mode = ExactOperations() if exact else contextlib.nullcontext()
-        if not door.plain:
-            refuse_scripted(door.models)
-        with door.open(), mode, self._words():
-            return pullback(torch.func.grad(door.evaluate), door.flat)
-
-    def _words(self) -> contextlib.AbstractContextManager:
-        return in_words(self.purpose, self.door.models, lambda: self.door.evaluate(self.door.flat.detach()))
-
-    def _backward(self, vector: Tensor, batched: bool = False) -> Tensor:
-        leaf, gradient, _, tensors = self._tape
-        if not gradient.requires_grad:
-            return torch.zeros_like(vector)
-        # Layers that compute their forward pass again need the point, and the kernels, in place.
-        with plain_kernels(), self.door.deriving(tensors), self._words():
-            (product,) = torch.autograd.grad(
-                gradient, leaf, vector, retain_graph=True, is_grads_batched=batched, allow_unused=True
-            )
-        return torch.zeros_like(vector) if product is None else product
-
-    def _by_transform(self, vectors: Tensor) -> Tensor:
-        pull = self._function[1]
-        return torch.func.vmap(lambda vector: pull(vector)[0])(vectors)
-
-    def _by_batched_backward(self, vectors: Tensor) -> Tensor:
-        return self._backward(vectors, batched=True)
-
-    def _by_loop(self, vectors: Tensor) -> Tensor:
-        return torch.stack([self._backward(vector) for vector in vectors])
-
-
-def agree(one: Tensor, other: Tensor) -> bool:
-    """Whether two results are the same but for rounding: the proof that a faster way is right."""
-    scale = other.abs().amax()
-    tolerance = torch.finfo(one.dtype).eps ** 0.5 * scale
-    return bool(((one - other).abs() <= tolerance).all()) or bool(one.isnan().any() and other.isnan().any())
-
-
-def _require_second_derivative(door: Door, product: Callable[[Tensor], Tensor], names: tuple[str, ...]) -> None:
-    """Compare one product with differences of gradients, for graphs with nodes that torch does not vouch for.
-
-    Raises:
-        ValueError: the second derivative is wrong: differences of two step sizes agree with each other and not with it.
-    """
-    flat = door.flat.detach()
-    direction = probe(flat)
-
-    def gradient(point: Tensor) -> Tensor:
-        with door.open():
-            return door.gradient_and_value(point)[0]
-
-    gap = contradiction(product(direction), gradient, flat, direction)
-    if gap is not None:
-        raise ValueError(
-            f"the second derivative through {', '.join(names)} is wrong: a Hessian-vector product differs from central "
-            f"differences of the gradient by {gap:.2g}. Its backward pass is not differentiable (it detaches, or calls "
-            "autograd without create_graph=True); write it in differentiable torch operations."
-        )
-
-
-def _weight_normed(models: list[nn.Module]) -> bool:
-    return any(
-        "weight_g" in module._parameters or torch.nn.utils.parametrize.is_parametrized(module)
-        for model in models
-        for module in model.modules()
-    )
-
-
-def refuse_scripted(models: list[nn.Module]) -> None:
-    """Refuse modules that call TorchScript functions where torch.func would differentiate them twice.
-
-    Raises:
-        ValueError: with the module's name.
-    """
-    for model in models:
-        for path, module in model.named_modules():
-            if any(
-                isinstance(entry, (torch.jit.ScriptFunction, torch.jit.ScriptModule)) for entry in vars(module).values()
-            ):
-                raise ValueError(
-                    f"{path or 'the model'} ({type(module).__name__}) calls a torch.jit.script function (TorchScript), whose "
-                    "second derivative torch.func computes wrongly; call curvature functions outside torch.func.vmap and "
-                    "sweeps, or use the Python function"
-                )
