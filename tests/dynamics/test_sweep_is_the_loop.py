@@ -72,6 +72,24 @@ def test_ten_to_an_integer_axis_moves_the_runs_and_numbers_keep_their_digits():
     assert found.pi[0, 0] == math.pi and (found.whole == 2**24 + 1).all()
 
 
+def test_an_integer_axis_says_where_as_well_as_how_much():
+    table = torch.linspace(0, 1, 5, dtype=D)
+
+    def look(seed, k):
+        return {
+            "entry": 0.2 * table[k - 1] + k / 2,
+            "row": wb.Labelled(torch.eye(5)[seed - 3], ("entry_",)),
+            "selected": table.index_select(0, torch.as_tensor(k).reshape(1))[0],
+            "here": torch.where(torch.arange(5) == k, table, 0.0).sum(),
+        }
+
+    found = wb.sweep(look, seed=[3, 5], k=[1, 4], progress=False)
+    for seed, k in itertools.product((3, 5), (1, 4)):
+        for name, value in look(seed, k).items():
+            value = value.value if isinstance(value, wb.Labelled) else value
+            np.testing.assert_array_equal(found[name].sel(seed=seed, k=k).values, value.numpy())
+
+
 @pytest.mark.parametrize("options", [{"epochs": 2}, {"steps": 7}, {"steps": 12, "at": [10]}, {"steps": 7, "every": 2}])
 def test_batch_sizes_may_be_swept_with_records(options):
     def train(batch_size, seed):
