@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -112,9 +113,8 @@ WRONG = {
 
 
 def never_read(cells) -> None:
-    cells[2].source = "from types import SimpleNamespace\n" + cells[2].source.replace(
-        "card.parameters(", "SimpleNamespace("
-    )
+    source = re.sub(r"card\.parameters\(.*\)", "SimpleNamespace(n=n, rho=rho)", cells[2].source)
+    cells[2].source = "from types import SimpleNamespace\n" + source
 
 
 def read_twice(cells) -> None:
@@ -185,7 +185,7 @@ def test_where_nothing_is_followed_python_s_opens_are_noted_and_the_rest_is_said
     (tmp_path / "a").write_text("1")
     program = (
         "import os, socket, subprocess, sys\n"
-        "from workbench.batch import traces\ntraces.watch(followed=False)\nopen('a').read()\n"
+        "from workbench.batch.watching import traces\ntraces.watch(followed=False)\nopen('a').read()\n"
         "open('b', 'w').close()\nopen('b').read()\nos.rename('b', 'c')\nopen('c').read()\n"
         "subprocess.run([sys.executable, '-c', ''])\n"
         "try:\n    socket.create_connection(('192.0.2.1', 9), 0.01)\nexcept OSError:\n    pass\nprint(traces.used())"

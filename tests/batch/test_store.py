@@ -9,12 +9,12 @@ import shutil
 import pytest
 
 from workbench.batch.grid import Request, plan
-from workbench.batch.inputs import Used, content_hash
 from workbench.batch.jobs import Sources, claims_hash, code_hash, digest
 from workbench.batch.plan import decide
 from workbench.batch.results import cleaning
 from workbench.batch.results.store import Store, read_record, standing, write_json, write_record
 from workbench.batch.running.execute import Options, record_death
+from workbench.batch.watching.inputs import Used, content_hash
 
 
 @pytest.fixture

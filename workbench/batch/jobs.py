@@ -21,8 +21,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from workbench.batch import inputs, traces
-from workbench.batch.inputs import Places, Used
+from workbench.batch.watching import inputs, traces
+from workbench.batch.watching.inputs import Places, Used
 from workbench.texts import read_text
 
 # Packages whose version can change a result or a figure.

@@ -11,8 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from workbench.batch import traces
 from workbench.batch.jobs import LOCKED
+from workbench.batch.watching import traces
 
 _PACKAGES = (*LOCKED, "workbench", "papermill", "ipykernel", "nbclient", "netCDF4", "pydantic")
 

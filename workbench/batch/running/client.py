@@ -26,12 +26,12 @@ from papermill.log import logger
 from traitlets import Any as AnyValue
 from traitlets import Dict, DottedObjectName, Unicode
 
-from workbench.batch import traces
 from workbench.batch.running import kernel
-from workbench.batch.running.descendants import end_descendants
-from workbench.batch.running.follower import Follower, ignored_places
 from workbench.batch.running.forking import process_context, short_folder
-from workbench.batch.running.guard import IncompleteError
+from workbench.batch.watching import traces
+from workbench.batch.watching.descendants import end_descendants
+from workbench.batch.watching.follower import Follower, ignored_places
+from workbench.batch.watching.guard import IncompleteError
 
 PRINT_LIMIT = 1_000_000  # characters of printed text kept per cell
 

@@ -16,12 +16,12 @@ from typing import Any
 from filelock import Timeout
 
 from workbench.batch import provenance
-from workbench.batch.inputs import Used, used_by
 from workbench.batch.jobs import Job, Sources, code_hash, digest, places_of
 from workbench.batch.results.store import Store, standing, write_json
 from workbench.batch.running import kernel
-from workbench.batch.running.descendants import end_of_job
-from workbench.batch.running.guard import Guard, IncompleteError, explain
+from workbench.batch.watching.descendants import end_of_job
+from workbench.batch.watching.guard import Guard, IncompleteError, explain
+from workbench.batch.watching.inputs import Used, used_by
 from workbench.claims import asked
 from workbench.texts import read_text
 

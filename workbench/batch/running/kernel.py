@@ -15,9 +15,8 @@ from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from typing import Any
 
-from workbench.batch import traces
-from workbench.batch.running import follower
-from workbench.batch.running.descendants import adopt_orphans, end_descendants
+from workbench.batch.watching import follower, traces
+from workbench.batch.watching.descendants import adopt_orphans, end_descendants
 
 # One thread each: unset, the workers' thread pools fight for the cores (1.6 times slower), and the order of sums,
 # hence the last digits of a result, would depend on the machine. torch reads OMP_NUM_THREADS once, at import.

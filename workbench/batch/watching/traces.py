@@ -1,6 +1,6 @@
 """What a job uses, noted while it runs: modules of this package, files, programs and addresses beyond the reach of file names.
 
-Runs inside the kernel of a job, so it imports nothing heavy. Where the system lets `running.follower` see every file that the
+Runs inside the kernel of a job, so it imports nothing heavy. Where the system lets `follower` see every file that the
 process and its children open, files are noted there; elsewhere Python's own audit events are all there is.
 """
 
@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,10 @@ _STARTS = (
 )
 
 
+@cache
 def package_folder() -> Path:
     """Folder of the `workbench` package that this process would import."""
-    return Path(__file__).resolve().parent.parent
+    return Path(__file__).resolve().parents[2]
 
 
 def source_hash(path: Path) -> str:

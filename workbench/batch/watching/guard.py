@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from workbench.batch.running.descendants import end_descendants
+from workbench.batch.watching.descendants import end_descendants
 
 LOG_LIMIT = 1_000_000  # bytes kept of what a kernel writes outside its cells
 INTERRUPT_GRACE = 1.5  # seconds between asking a cell that ran out of time to stop, and killing its kernel

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import NamedTuple
 
-from workbench.batch.traces import State, state_of
+from workbench.batch.watching.traces import State, state_of
 
 # Numbers of the system calls by machine: (audit architecture, {call: number}).
 _MACHINES = {

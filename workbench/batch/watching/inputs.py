@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from workbench.batch import traces
+from workbench.batch.watching import traces
 
 MANY = 64  # files read in one folder beyond which the folder as a whole is recorded
 LARGE = 1 << 20  # bytes of a file whose hash is kept between runs
@@ -127,6 +127,8 @@ def _is_card(path: str, papers: Path) -> bool:
 
 def _listed(raw: Mapping[str, Any], places: Places, papers: Path, package: str) -> list[str]:
     """Folders whose listing is an input: not those that Python searches for modules, nor those above the notebooks."""
+    if not raw["listed"]:
+        return []
     searched = {*raw["searched"], os.path.abspath(papers)}
     roots = set(places.data.values())
     above = {str(parent) for folder in (*searched, *roots) for parent in Path(folder).parents}

@@ -1,0 +1,1 @@
+"""What a job reads, starts and holds while it runs."""
