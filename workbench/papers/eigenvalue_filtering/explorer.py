@@ -19,9 +19,9 @@ from workbench.explorers.frame import Control, Explorer
 from workbench.explorers.scene import round_up, set_limits
 from workbench.figures.style import GUIDE, PALETTE, SHADE
 from workbench.optimizers import Moment, admissible_set, by_name, filter_ratio
+from workbench.papers.eigenvalue_filtering.optimizers import KINDS, label
 from workbench.problems import ScalarFactorisation
 
-KINDS = ("gd", "usam", "two_step_usam", "nested_usam", "hessian_usam", "gradient_penalty")
 MOMENTA = ("none", "heavy_ball", "nesterov")
 _STARTS, _STEPS = 200, 400
 
@@ -84,7 +84,7 @@ class Panels:
         (self._found,) = left.plot([], [], "|", color=PALETTE[3], markersize=9, label="sharpness of limits")
         left.set(ylim=(-0.4, 1.65), xlabel=r"Hessian eigenvalue $\lambda$", ylabel=r"$\alpha\, p(\lambda)/c$")
         left.legend(loc="upper center", ncols=3, fontsize=9, columnspacing=1.2, framealpha=1, fancybox=False)
-        self._title = left.set_title("gd")
+        self._title = left.set_title(label("gd"))
         (self._lost,) = right.plot([], [], "x", color=GUIDE, markersize=4)
         self._points = right.scatter([], [], c=[], s=16, cmap="viridis", vmin=0, vmax=1)
         figure.colorbar(self._points, cax=bar, label=r"sharpness of the limit, as a share of $\lambda_+$")
@@ -96,7 +96,7 @@ class Panels:
         picture = compute(**parameters)
         band, lost = picture.band, ~picture.settled
         set_limits(self._left, x=(picture.eigenvalues[0], picture.eigenvalues[-1]))
-        self._title.set_text(picture.name)
+        self._title.set_text(label(picture.name))
         self._filter.set_data(picture.eigenvalues, picture.ratios)
         edges = np.array([(low, high, math.nan) for low, high in band]).ravel()
         self._band.set_data(edges, np.full(edges.shape, -0.28))
