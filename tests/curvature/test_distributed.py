@@ -100,15 +100,16 @@ def _worker(rank, store, queue):
 def test_two_processes_equal_one(tmp_path):
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
-    workers = [context.Process(target=_worker, args=(rank, tmp_path / "store", queue)) for rank in range(2)]
-    for worker in workers:
-        worker.start()
-    results = [queue.get(timeout=60) for _ in workers]
-    for worker in workers:
-        worker.join(timeout=60)
+    other = context.Process(target=_worker, args=(1, tmp_path / "store", queue))
+    other.start()
+    threads = torch.get_num_threads()
+    _worker(0, tmp_path / "store", queue)  # this process is the other one: torch's import is half of the time
+    torch.set_num_threads(threads)
+    results = [queue.get(timeout=60) for _ in range(2)]
+    other.join(timeout=60)
     inputs, targets, p = problem()
     alone = measure(lambda p: batch_loss(p, inputs, targets), p)
-    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert other.exitcode == 0
     for _, result, refused in results:
         assert refused
         assert result == pytest.approx(alone, rel=1e-9)
