@@ -112,7 +112,7 @@ def lower_bound(ax: Axes, ratios: xr.DataArray) -> None:
     """Risk over the lower bound against t/d: nothing below 1, Kaczmarz on it."""
     for k, arm in enumerate(ratios.arm.values):
         for d, marker in zip(ratios.d.values, "os^v", strict=False):
-            line = ratios.sel(arm=arm, d=d)
+            line = ratios.sel(arm=arm, d=d).where(lambda part: part > 0)
             ax.semilogy(line.share, line, marker=marker, markersize=5, color=PALETTE[k], alpha=0.8,
                         label=arm if d == ratios.d.values[0] else None)  # fmt: skip
         describe(ax, f"{arm}: {float(ratios.sel(arm=arm).min()):.4g} to {float(ratios.sel(arm=arm).max()):.3g}")

@@ -68,7 +68,8 @@ def worst_cases(
 
 def last_slopes(risk: xr.DataArray) -> xr.DataArray:
     """log2 of the risk's change over the last doubling of `step`; NaN unless the doubling before changed it by nearly as much."""
-    slopes = np.log2(risk / risk.shift(step=1)).isel(step=[-2, -1])
+    changes = risk / risk.shift(step=1)
+    slopes = changes.copy(data=np.log2(changes)).isel(step=[-2, -1])
     settled = abs(slopes.diff("step")).isel(step=0, drop=True) < 0.1
     return slopes.isel(step=-1, drop=True).where(settled)
 

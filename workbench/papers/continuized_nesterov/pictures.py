@@ -76,10 +76,15 @@ def convex(ax: Axes, horizon: float = 300.0) -> None:
     """Convex parameters: exact E f for four curvatures against the bound of slope -2, and with noise against t/3."""
     times = np.geomspace(0.5, horizon, 80)
     for k, h in enumerate((1.0, 1e-1, 1e-2, 1e-3)):
-        curve = 0.5 * h * moments.expected_convex(rates.convex(), AdditiveNoise([h]), np.ones(1), times)[:, 0, 0]
+        curve = (
+            0.5 * h * moments.expected_convex(rates.convex(), AdditiveNoise(np.array([h])), np.ones(1), times)[:, 0, 0]
+        )
         ax.loglog(times, curve, color=PALETTE[k], label=f"curvature {h:g}")
     ax.loglog(times, rates.convex_bound(times, 1.0), color=GUIDE, linestyle="--", label="bound $2L/t^2$")
-    noisy = 0.005 * moments.expected_convex(rates.convex(), AdditiveNoise([0.01], 1.0), np.zeros(1), times)[:, 0, 0]
+    noisy = (
+        0.005
+        * moments.expected_convex(rates.convex(), AdditiveNoise(np.array([0.01]), 1.0), np.zeros(1), times)[:, 0, 0]
+    )
     ax.loglog(times, noisy, color=PALETTE[4], linestyle="-.", label="noise alone, curvature 0.01")
     ax.loglog(times, times / 3, color=GUIDE, linestyle=":", label=r"noise bound $\sigma^2t/(3L)$")
     describe(ax, f"at t = {horizon:g} the noise part is {noisy[-1]:.3g}, its bound {horizon / 3:.3g}")

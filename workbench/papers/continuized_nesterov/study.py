@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -113,7 +114,7 @@ def times_to_reach(eta_scale: float = 1.0, level: float = 1e-6, modes: int = 20)
             return math.log(max(0.5 * float(h @ (1 - h) ** (2 * math.exp(log_time))), 1e-300) / target)
 
         end = math.log(30 * kappa)
-        crossings = [math.exp(float(brentq(one, 0.0, end, xtol=1e-10))) for one in (continuized, descent)]
+        crossings = [math.exp(cast(float, brentq(one, 0.0, end, xtol=1e-10))) for one in (continuized, descent)]
         found.append([*crossings, _nesterov_time(h, 1 / kappa, target)])
     return xr.DataArray(
         np.array(found).T,
@@ -156,7 +157,7 @@ def multiplicative_curves(d: int, cond: float, kappa: str = "model") -> tuple[xr
     half = 0.5 * moments.distance2(moments.expected(scheme, law, np.ones(d), times))
     bound = (0.5 * d + h.min() / 2 * (1 / h).sum()) * np.exp(-theta * times)
     curves = xr.Dataset({"half": ("time", np.where(np.isfinite(half), half, np.inf)), "bound": ("time", bound)})
-    return curves.assign_coords(time=times), moments.rate(scheme, law) / theta
+    return curves.assign_coords(time=times), moments.rate(scheme, law) / float(theta)
 
 
 def rate_gain(d: int, cond: float, method: str = "accelerated") -> float:
@@ -192,7 +193,7 @@ def simulated_ratios(seed: int, runs: int, at: Sequence[float], flow: str = "exa
             f"moments_at must stay within a t <= 0.5, got {max(at):g}: later the mean is carried by runs too rare to be seen"
         )
     h, scheme = np.geomspace(mu, 1, 5), rates.strongly_convex(mu)
-    times = [value / scheme.eta for value in at]
+    times = [value / float(scheme.eta) for value in at]
     curvatures = torch.from_numpy(h)
     start = torch.ones(runs, 5, dtype=torch.float64)
     values = values_at(
