@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import xarray as xr
@@ -25,7 +25,7 @@ PerSetting = float | Float[np.ndarray, " setting"]
 PerCoordinate = Float[np.ndarray, "... coordinate"]
 
 
-def full_weight(N: PerSetting) -> PerSetting:
+def full_weight(N: PerSetting) -> Any:
     """alpha = N/(N + 1): every user's gradient counts alike."""
     return N / (N + 1.0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from workbench.papers.personalized_collaborative.quadratic_users import (
     hard_spectrum,
     hessian_shift,
 )
+from workbench.parameters import Parameters
 from workbench.problems import quadratic
 
 
@@ -54,11 +56,11 @@ class _Recorded(Oracle):
     def users(self) -> _Recorded:
         return self
 
-    def gradients(self, x: Float[Tensor, " coordinate"]) -> Float[Tensor, "user coordinate"]:
-        return self.gradients_at(x[None])
+    def gradients(self, x: Parameters) -> Parameters:
+        return self.gradients_at(cast(Tensor, x)[None])
 
-    def gradients_at(self, xs: Float[Tensor, "user coordinate"]) -> Float[Tensor, "user coordinate"]:
-        return self._users.curvatures * xs + self._users.biases + self._noise
+    def gradients_at(self, xs: Parameters) -> Parameters:
+        return self._users.curvatures * cast(Tensor, xs) + self._users.biases + self._noise
 
 
 def simulated_over_exact(
@@ -85,7 +87,7 @@ def simulated_over_exact(
     x0, b, shift = even_start(h), zeta * direction(shift_seed, d), hessian_shift(shift_seed, h, delta)
     weights = np.concatenate([[0.0], 1.0 + 0.5 * np.linspace(-1, 1, N) if N > 1 else np.ones(1)])
     curvatures, biases = (torch.from_numpy(value) for value in (h + np.outer(weights, shift), np.outer(weights, b)))
-    problem, start = quadratic(h), torch.from_numpy(x0)
+    problem, start = quadratic(h.tolist()), torch.from_numpy(x0)
 
     def size(x: Tensor) -> Tensor:
         return (problem.gradient(x) ** 2).sum()

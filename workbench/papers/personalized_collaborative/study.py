@@ -24,6 +24,7 @@ from workbench.papers.personalized_collaborative.quadratic_users import (
 )
 
 Coordinates = Float[np.ndarray, " coordinate"]
+Numbers = Sequence[float] | np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,10 +64,10 @@ def model_q(d: int = 20, spectrum: str = "log4", seed: int = 0, sigma0: float = 
 def mean_gradients(
     model: Model,
     N_list: Sequence[int],
-    eta_grid: Sequence[float],
+    eta_grid: Numbers,
     T: int,
     *,
-    beta: Sequence[float] = (0.0,),
+    beta: Numbers = (0.0,),
     **settings,
 ) -> xr.DataArray:
     """M(t) = (1/(t + 1)) sum_{s <= t} E|grad f_0(x_s)|^2 at every N, beta and step size: dims (N, beta, step_size, step)."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float
 
@@ -10,25 +12,25 @@ from workbench.checks import require_nonnegative, require_positive
 PerSetting = float | Float[np.ndarray, " setting"]
 
 
-def mixed_variance(alpha: PerSetting, sigma0: float, sigma: float, N: PerSetting) -> PerSetting:
+def mixed_variance(alpha: PerSetting, sigma0: float, sigma: float, N: PerSetting) -> Any:
     """sigma_alpha^2 = (1 - alpha)^2 sigma_0^2 + alpha^2 sigma^2/N: sigma^2/(N + 1) for alpha = N/(N + 1) and equal variances."""
     return (1 - alpha) ** 2 * sigma0**2 + alpha**2 * sigma**2 / N
 
 
-def difference_variance(sigma0: float, sigma: float, N: PerSetting) -> PerSetting:
+def difference_variance(sigma0: float, sigma: float, N: PerSetting) -> Any:
     """sigma_b^2 = sigma_0^2 + sigma^2/N: of one observed difference of gradients."""
     return sigma0**2 + sigma**2 / N
 
 
 def stationary_gap(
     alpha: PerSetting, zeta: float, eta: float, N: PerSetting, sigma0: float = 1.0, sigma: float = 1.0
-) -> PerSetting:
+) -> Any:
     """Where weighted averaging with a constant step ends on f_0 = x^2/2: 1/2 (alpha^2 zeta^2 + eta sigma_alpha^2/(2 - eta))."""
     _require_step(eta, zeta)
     return 0.5 * (alpha**2 * zeta**2 + eta * mixed_variance(alpha, sigma0, sigma, N) / (2 - eta))
 
 
-def best_weight(zeta: float, eta: float, N: PerSetting, sigma0: float = 1.0, sigma: float = 1.0) -> PerSetting:
+def best_weight(zeta: float, eta: float, N: float, sigma0: float = 1.0, sigma: float = 1.0) -> float:
     """alpha* = sigma_0^2/(sigma_0^2 + sigma^2/N + zeta^2 (2 - eta)/eta), the minimiser of `stationary_gap`; 0 as eta -> 0.
 
     >>> round(best_weight(0.3, 0.1, 9), 5)
@@ -74,7 +76,7 @@ def small_shift_bound(
     T: int,
     eta: np.ndarray,
     beta: np.ndarray,
-    delta: np.ndarray,
+    delta: np.ndarray | float,
     sigma_alpha: np.ndarray,
     sigma_b: np.ndarray,
 ) -> np.ndarray:
