@@ -12,7 +12,14 @@ from workbench.curvature import flatness
 from workbench.curvature.measures.sharpness import Scaling
 from workbench.draws import Seed
 from workbench.dynamics.labelled import Labelled
-from workbench.papers.swad.weight_averages import Trajectory, as_parameters, combined, metrics_of, valley
+from workbench.papers.swad.weight_averages import (
+    Trajectory,
+    as_parameters,
+    combined,
+    mean_over,
+    metrics_of,
+    valley,
+)
 
 QUANTITIES = ("validation loss", "validation accuracy", "target loss", "target accuracy")
 FLATNESS_SAMPLES = 300
@@ -41,6 +48,20 @@ def surface(
     values = torch.stack([torch.stack([accuracy(n, r) for r in tolerances]) for n in n_tolerances])
     coords = {"n_tolerance": list(n_tolerances), "tolerance": list(tolerances)}
     return Labelled(values, ("n_tolerance", "tolerance"), coords, "fraction", "target accuracy of SWAD")
+
+
+def any_place(problem: Any, path: Trajectory, window: Any) -> Labelled:
+    """Target accuracy of an average as long as the window, mean over all its places in the run (enumerated)."""
+    total = len(path.steps)
+    number, length = torch.arange(total), window.end - window.start + 1
+    accuracy = torch.zeros((), dtype=torch.float64)
+    places = torch.zeros((), dtype=torch.float64)
+    for start in range(total):
+        weights = mean_over((number >= start) & (number < start + length))
+        fits = (start + length <= total).double()
+        reached = problem.evaluate(as_parameters(path, combined(weights, path.segments)), "target")[1].cpu()
+        accuracy, places = accuracy + fits * reached, places + fits
+    return Labelled(accuracy / places, long_name="target accuracy, window placed anywhere")
 
 
 def three_places(path: Trajectory) -> list[int]:

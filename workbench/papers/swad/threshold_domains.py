@@ -8,6 +8,7 @@ of length 1 is covered by ceil(1/gamma) balls of radius gamma/2.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -67,6 +68,13 @@ class ThresholdDomains:
         x = (np.arange(200_000) + 0.5) / 200_000
         target = stats.beta.pdf(x, *self.target)
         return float(np.mean([np.abs(stats.beta.pdf(x, *shape) - target).mean() for shape in self.sources]))
+
+    @functools.cached_property
+    def divergence_among_sources(self) -> float:
+        """Mean Div over pairs of sources: what lemma 1 does not speak of (a control)."""
+        x = (np.arange(200_000) + 0.5) / 200_000
+        densities = [stats.beta.pdf(x, *shape) for shape in self.sources]
+        return float(np.mean([np.abs(a - b).mean() for a, b in itertools.combinations(densities, 2)]))
 
     def empirical_risk(self, seed: int, n: int) -> np.ndarray:
         """[theta] the mean over the sources of the risk on n samples of each."""
