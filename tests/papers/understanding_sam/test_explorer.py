@@ -6,13 +6,13 @@ import torch
 from matplotlib.figure import Figure
 
 import workbench as wb
-from workbench.papers.understanding_sam import explorer
+from workbench.papers.understanding_sam.explorer import compute, draw, explorer
 from workbench.problems import diagonal_network, sparse_regression
 
 
 @pytest.fixture(scope="module")
 def picture():
-    return explorer.compute(alpha=0.05, rho=0.1, m=4, seed=2, gamma_times_d=5.0)
+    return compute(alpha=0.05, rho=0.1, m=4, seed=2, gamma_times_d=5.0)
 
 
 def test_its_runs_are_the_librarys(picture):
@@ -34,35 +34,35 @@ def test_decay_is_the_theorems_and_the_limit_minimises_phi(picture):
 
 
 def test_without_radius_effect_all_methods_agree():
-    paths = explorer.compute(rho=1e-12).paths
+    paths = compute(rho=1e-12).paths
     for path in paths.values():
         np.testing.assert_allclose(path.predictor, paths["GD"].predictor, atol=1e-8)
 
 
 def test_a_diverged_run_is_nan_and_named():
     figure = Figure()
-    words = explorer.draw(figure, rho=2.0, gamma_times_d=15.0, alpha=1.0)
+    words = draw(figure, rho=2.0, gamma_times_d=15.0, alpha=1.0)
     assert "beyond the edge of stability" in words
     assert len(figure.axes) == 3
 
 
 def test_draws_with_labels(picture):
     figure = Figure()
-    words = explorer.draw(figure, picture)
+    words = draw(figure, picture)
     assert all(axes.get_xlabel() and axes.get_ylabel() for axes in figure.axes)
     assert "stability number" in words and "predicted" in words
 
 
 def test_widget_starts_where_asked():
-    widget = explorer.explorer(rho=0.05, seed=3)
+    widget = explorer(rho=0.05, seed=3)
     assert widget.values["rho"] == pytest.approx(0.05) and widget.values["seed"] == 3
     with pytest.raises(ValueError, match="m must be one of"):
-        explorer.explorer(m=3)
+        explorer(m=3)
 
 
 def test_stability_number_is_the_gradient_descents_at_zero_radius():
     data = sparse_regression(0)
-    picture = explorer.compute(rho=1e-12)
+    picture = compute(rho=1e-12)
     network = diagonal_network(data, 0.05)
     hessian = torch.func.hessian(network.loss)(torch.as_tensor(picture.paths["GD"].weights)).reshape(60, 60)
     assert picture.stability == pytest.approx(5 / 30 * float(torch.linalg.eigvalsh(hessian)[-1]), rel=1e-2)

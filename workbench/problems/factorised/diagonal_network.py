@@ -62,6 +62,12 @@ class DiagonalNetwork(Problem[Tensor]):
         """The parameters with beta = 0 and effective initialisation alpha."""
         raise NotImplementedError
 
+    def pulled_back(
+        self, parameters: Float[Tensor, "2 feature"], direction: Float[Tensor, " feature"]
+    ) -> Float[Tensor, "2 feature"]:
+        """The gradient at these parameters, were `residual_correlation` this direction g: (g w+, -g w-) or (g v, g u)."""
+        raise NotImplementedError
+
     def initial(self, seed: Seed = 0) -> Float[Tensor, "2 feature"]:
         """beta = 0 at scale alpha; nothing is random."""
         return self.start_from(self.alpha)
@@ -70,6 +76,12 @@ class DiagonalNetwork(Problem[Tensor]):
         """<beta, x_i> - y_i over the batch, or over all samples."""
         inputs, targets = self.data if batch is None else batch
         return _apply(inputs, self.predictor(parameters)) - targets
+
+    def gradient(
+        self, parameters: Float[Tensor, "2 feature"], batch: Batch | None = None
+    ) -> Float[Tensor, "2 feature"]:
+        """Of the loss over the batch, or over all samples."""
+        return self.pulled_back(parameters, self.residual_correlation(parameters, batch))
 
     def residual_correlation(
         self, parameters: Float[Tensor, "2 feature"], batch: Batch | None = None
@@ -131,12 +143,10 @@ class SquaresNetwork(DiagonalNetwork):
     def batch_loss(self, parameters: Float[Tensor, "2 feature"], batch: Batch) -> Float[Tensor, ""]:
         return 0.25 * (self.residuals(parameters, batch) ** 2).mean()
 
-    def gradient(
-        self, parameters: Float[Tensor, "2 feature"], batch: Batch | None = None
+    def pulled_back(
+        self, parameters: Float[Tensor, "2 feature"], direction: Float[Tensor, " feature"]
     ) -> Float[Tensor, "2 feature"]:
-        """(g w+, -g w-)."""
-        correlation = self.residual_correlation(parameters, batch)
-        return torch.stack([correlation, -correlation]) * parameters
+        return torch.stack([direction, -direction]) * parameters
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,13 +170,10 @@ class ProductNetwork(DiagonalNetwork):
     def batch_loss(self, parameters: Float[Tensor, "2 feature"], batch: Batch) -> Float[Tensor, ""]:
         return 0.5 * (self.residuals(parameters, batch) ** 2).mean()
 
-    def gradient(
-        self, parameters: Float[Tensor, "2 feature"], batch: Batch | None = None
+    def pulled_back(
+        self, parameters: Float[Tensor, "2 feature"], direction: Float[Tensor, " feature"]
     ) -> Float[Tensor, "2 feature"]:
-        """(g v, g u)."""
-        u, v = parameters.unbind(0)
-        correlation = self.residual_correlation(parameters, batch)
-        return torch.stack([correlation * v, correlation * u])
+        return direction * parameters.flip(0)
 
 
 def diagonal_network(
