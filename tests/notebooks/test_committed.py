@@ -56,7 +56,6 @@ WORDLESS = {
     "00_start_here",
     "flat-minima-sco",
     "normalization-in-sam",
-    "understanding-sam",
 }
 
 

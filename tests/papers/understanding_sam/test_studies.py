@@ -134,7 +134,7 @@ def test_digits_nulls_are_the_runs_they_stand_for(digits):
 
 
 def test_noisy_labels_choose_and_judge_on_different_images(digits):
-    noise = digits.noisy(["ERM"], 0.2, 0.6)
+    noise = digits.noisy(["ERM", "8-SAM"], 0.2, 0.6)
     stopped = room.early_stopped(noise)
     step = noise.even_error.argmin("step")
     np.testing.assert_array_equal(stopped.best, noise.odd_error.isel(step=step))

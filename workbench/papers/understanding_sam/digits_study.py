@@ -34,6 +34,9 @@ class DigitsStudy:
     batch: int
     displacement: Literal["own", "none", "random"] = "own"
 
+    def __post_init__(self) -> None:
+        _ = self.images  # loaded here, for a sweep allows no random numbers of the host's, which sklearn's import draws
+
     @cached_property
     def images(self):
         return data.load("digits", flatten=True)
@@ -142,8 +145,9 @@ def change(model: xr.Dataset, baseline: xr.Dataset) -> xr.DataArray:
 
 def early_stopped(noise: xr.Dataset) -> xr.Dataset:
     """Errors on the odd test images (rule, seed): `best`, at the epoch with the least error on the even ones, and `final`."""
-    chosen = noise.even_error.argmin("step")
-    return xr.Dataset({"best": noise.odd_error.isel(step=chosen), "final": noise.odd_error.isel(step=-1)})
+    chosen, labels = noise.even_error.argmin("step"), ("step", "epoch")
+    ends = {"best": noise.odd_error.isel(step=chosen), "final": noise.odd_error.isel(step=-1)}
+    return xr.Dataset({name: end.drop_vars(labels, errors="ignore") for name, end in ends.items()})
 
 
 def without_barrier(line: xr.Dataset) -> xr.DataArray:

@@ -28,9 +28,7 @@ def draw_decay(flow: xr.Dataset, seed: int, radii: Sequence[float], support: int
         for part, colour, label in ((slice(support), ONE_SAM, "on the support"), (slice(support, None), GD, "off it")):
             ax.bar(features[part], decay[part], color=colour, label=label)
         ax.plot(features, predicted, "kx", label=r"$\rho\Delta$ (theorem)")
-        ax.set(
-            title=f"{method}, $\\rho$ = {rho:g}", xlabel="feature $j$", ylabel=r"$\log(\alpha/\alpha_\mathrm{eff})_j$"
-        )
+        ax.set(title=f"{method}, $\\rho$ = {rho:g}", xlabel="feature $j$", ylabel="log-decay of the\ninitialisation")
         ends = decay[:support].mean(), decay[support:].mean()
         describe(ax, f"mean decay {ends[0]:.3g} on the support, {ends[1]:.3g} off it")
     axes[1].legend()
