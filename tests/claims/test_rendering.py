@@ -204,3 +204,9 @@ def test_a_claim_outside_the_preset_is_not_run():
     assert not card.wants("c")
     verdict = card.check("c", STEPS - 5)
     assert (verdict.verdict, verdict.reason) == ("not run", "not run: needs preset paper")
+
+
+def test_an_exact_zero_outside_its_region_is_shown_as_zero():
+    from workbench.claims.shown.numbers import exact
+
+    assert exact(0.0, 1e-9, float("inf")) == "0"

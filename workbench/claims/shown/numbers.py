@@ -90,7 +90,7 @@ def exact(value: float, low: float, high: float, *, whole: bool = False) -> str:
             if math.isfinite(low) and math.isfinite(high):
                 return f"0 to within {plain(size)}"
             return f"≤ {plain(high)}" if math.isfinite(high) else f"≥ {plain(low)}"
-        return _fixed(value, math.floor(math.log10(abs(value))))
+        return _fixed(value, math.floor(math.log10(abs(value)))) if value else "0"
     if abs(value) < NOISE:
         return "0"
     if abs(value) < 1e-3 * size and abs(value) < EXACT:
