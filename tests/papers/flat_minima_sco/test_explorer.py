@@ -5,14 +5,14 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from workbench.papers.flat_minima_sco import explorer as flat_minima_sco
 from workbench.papers.flat_minima_sco import valley_truths
+from workbench.papers.flat_minima_sco.explorer import ITERATES, compute, draw, explorer
 
 
-@pytest.mark.parametrize("T", flat_minima_sco.ITERATES)
+@pytest.mark.parametrize("T", ITERATES)
 @pytest.mark.parametrize("share", [0.0, 0.37, 1.0])
 def test_values_are_the_closed_forms(T, share):
-    picture = flat_minima_sco.compute(0.2, 0.8, T, share)
+    picture = compute(0.2, 0.8, T, share)
     assert picture.risk == valley_truths.suffix_risk(0.2, 0.8, T, picture.tau)
     assert picture.least == picture.risks.min() and 1 <= picture.tau <= T
     assert picture.saer == pytest.approx(8 * 0.64 / T)
@@ -21,23 +21,23 @@ def test_values_are_the_closed_forms(T, share):
 
 @pytest.mark.parametrize(("rho", "words"), [(0.1, "covered"), (0.4, "beyond"), (0.5, "no effect")])
 def test_phases_in_words(rho, words):
-    assert words in flat_minima_sco.compute(rho, 0.8, 64, 0.0).words
+    assert words in compute(rho, 0.8, 64, 0.0).words
 
 
 @pytest.mark.parametrize("parameters", [{}, {"rho": 0.5, "c": 0.05, "T": 16, "share": 1.0}, {"rho": 0.0, "c": 1.0}])
 def test_draws(parameters):
     figure = Figure(layout="constrained")
-    FigureCanvasAgg(figure).draw() if flat_minima_sco.draw(figure, **parameters) else None
+    FigureCanvasAgg(figure).draw() if draw(figure, **parameters) else None
     assert len(figure.axes) == 3
 
 
 @pytest.mark.parametrize("bad", [{"c": 1.5}, {"rho": -0.1}, {"share": 2.0}, {"T": 0}])
 def test_values_outside_their_range_are_refused(bad):
     with pytest.raises(ValueError, match="needs rho >= 0"):
-        flat_minima_sco.compute(**bad)
+        compute(**bad)
 
 
 def test_widget_redraws_at_new_values():
-    explorer = flat_minima_sco.explorer(rho=0.2)
-    explorer.set(rho=0.45, T=64)
-    assert "tau = 1," in explorer._readout.value and "beyond the theorem" in explorer._readout.value
+    shown = explorer(rho=0.2)
+    shown.set(rho=0.45, T=64)
+    assert "tau = 1," in shown._readout.value and "beyond the theorem" in shown._readout.value

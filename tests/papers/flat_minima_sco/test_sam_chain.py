@@ -10,7 +10,7 @@ from workbench.dynamics.iterates import iterates, suffix_averages
 from workbench.optimizers import gradient_descent, sam
 from workbench.papers.flat_minima_sco import unseen_coordinates as unseen
 from workbench.papers.flat_minima_sco.chain_constants import ChainConstants
-from workbench.papers.flat_minima_sco.sam_chain import SamChain, chain_gates, reduced_sam_chain
+from workbench.papers.flat_minima_sco.sam_chain import SamChain, chain_gates, first_step_factor, reduced_sam_chain
 
 
 def _chain(n=4, T=8, eta=1 / 24, c=0.5, delta=0.03, gamma_rule="corrected", seed=0, k=1):
@@ -99,6 +99,20 @@ def test_limit_of_small_links():
         constants = ChainConstants(6, T, 1 / 24, 12 / math.sqrt(T), 1e-6)
         sizes = sum(((T - j + 1) / T) ** 2 for j in range(3, T + 1))
         assert float(constants.suffix_risk()[0]) == pytest.approx(0.25 * 0.25 / T * sizes, rel=1e-4)
+
+
+@pytest.mark.parametrize(("n", "eta"), [(6, 1 / 24), (6, 0.25), (6, 2.0), (10, 1 / 8)])
+def test_the_first_step_factor_decides_where_seen_blocks_land(n, eta):
+    for seed in range(8):
+        problem = _chain(n, 8, eta, gamma_rule="paper", seed=seed)
+        path = iterates(problem, sam(eta, problem.constants.rho), 8)
+        seen = problem.samples.amax(0) > 0
+        deepest = float(path["first"][1][seen].min()) / -problem.constants.lam
+        factor = float(first_step_factor(problem.samples, problem.constants))
+        assert factor == pytest.approx(deepest, rel=1e-9)
+        assert (factor < 1) == bool(chain_gates(problem, path)["first"])
+        # the proof's elementwise product never sees it
+        assert first_step_factor(problem.samples, problem.constants, elementwise=True) < 1
 
 
 PRINTED = [(6, 1 / 24, True), (6, 0.25, False), (6, 2.0, False), (12, 1 / 24, False)]

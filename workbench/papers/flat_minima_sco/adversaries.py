@@ -34,6 +34,22 @@ class FreshCoordinate:
 
 
 @dataclass(frozen=True)
+class SameCoordinate(FreshCoordinate):
+    """The null of `FreshCoordinate`: the first position of the block at every step."""
+
+    name = "same coordinate"
+
+    def __call__(self, oracle: Oracle, parameters: Any, rho: float | Tensor) -> Any:
+        blocks = parameters["blocks"]
+        here = torch.arange(blocks.shape[0], device=blocks.device) == self.block
+        first = torch.arange(blocks.shape[1], device=blocks.device) == 0
+        return {
+            "blocks": torch.where(here[:, None] & first, rho, torch.zeros_like(blocks)),
+            "extra": torch.zeros_like(parameters["extra"]),
+        }
+
+
+@dataclass(frozen=True)
 class WeightedCoordinate:
     """The coordinate of largest a_ij (rho - |w_ij|) among the blocks that have one sign in the whole sample.
 

@@ -22,8 +22,9 @@ class ChainConstants:
     """lam, gamma, delta_1 and the deltas of a chain, solved for n samples, T positions, step size eta and radius r.
 
     gamma_rule "paper" takes gamma = lam/(max(1, eta)(r + delta_1)) as printed; its proof replaces the inner product v_z.v_S
-    by an elementwise product, and for eta sqrt(2^n) sqrt(1 + 1/n) >~ 2 the first step overshoots lam. "corrected" solves
-    gamma max(1, eta)(r sqrt d + delta_1) = lam, delta_1 = eta gamma r/(4 sqrt d (1 + eta gamma/2)).
+    by an elementwise product, and on samples with (eta/max(1, eta)) M(S) >= 1 (`sam_chain.first_step_factor`) the first step
+    overshoots lam. "corrected" solves gamma max(1, eta)(r sqrt d + delta_1) = lam, delta_1 = eta gamma r/(4 sqrt d (1 + eta
+    gamma/2)).
     delta_j = delta for all j but the third, which is small enough for the proof's lemma to hold literally.
     """
 

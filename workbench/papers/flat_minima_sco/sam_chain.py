@@ -217,3 +217,23 @@ def chain_gates(problem: ReducedSamChain, trajectory: Chain) -> dict[str, Tensor
         "progress": ((tail <= least) | ~reached[:, None]).all(),
         "ball": (squares + trajectory["extra"].square() <= 1).all(),
     }
+
+
+def first_step_factor(
+    samples: Float[Tensor, "sample block"], constants: ChainConstants, *, elementwise: bool = False
+) -> Float[Tensor, ""]:
+    """(eta/max(1, eta)) M(S): with the printed weight all seen blocks stay above -lambda in the first step iff it is < 1.
+
+    M(S) is the largest mean over k of (r s_k + delta_1) v_k(i)/(r + delta_1) among seen blocks i, s_k = v_k.v_S/|v_S| and v_S
+    the mean of the v_k. At w = 0 the gradient is gamma delta_1 v_S, SAM's ascent r v_S/|v_S|, so that block i moves by
+    -eta gamma mean_k (r s_k + delta_1) v_k(i), and gamma (r + delta_1) = lambda/max(1, eta).
+    elementwise: the proof's estimate, with v_k(i) v_S(i)/|v_S| in place of s_k.
+    """
+    entry, delta_1 = constants.hidden_entry, constants.trigger[1]
+    v = samples * (1 + entry) - entry
+    mean = v.mean(0)
+    norm = (1 + mean.square().sum()).sqrt()  # the coordinate w(d) is 1 in every v
+    s = v * mean / norm if elementwise else ((v @ mean + 1) / norm)[:, None]
+    moves = ((constants.rho * s + delta_1) * v).mean(0) / (constants.rho + delta_1)
+    seen = never_shown(samples) == 0
+    return constants.step_size / max(1.0, constants.step_size) * torch.where(seen, moves, -torch.inf).amax()
