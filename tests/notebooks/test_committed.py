@@ -55,7 +55,6 @@ def test_committed_executed_small_and_clean(path):
 WORDLESS = {
     "00_start_here",
     "flat-minima-sco",
-    "normalization-in-sam",
 }
 
 

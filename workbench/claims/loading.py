@@ -86,15 +86,11 @@ def read(path: Path) -> CardFile:
     problems = list(_across_parts(card, path))
     if not problems:
         problems = list(_presets_hold(card))
-    if not problems and path.parent.name not in UNDER_REPAIR:
+    if not problems:
         problems = list(reach.problems(card))
     if problems:
         raise _refusal(path, problems)
     return card
-
-
-UNDER_REPAIR = frozenset({"normalization-in-sam"})
-"""Temporary: cards whose claims still lack controls and seeds that can decide them. It must be empty."""
 
 
 def control_sets(card: CardFile) -> dict[str, dict[str, Any]]:

@@ -1,1 +1,70 @@
-"""Room of normalization-in-sam."""
+"""Room of normalization-in-sam: what dividing the ascent by its length does (arXiv:2305.15287)."""
+
+from workbench.papers.normalization_in_sam.explorer import draw, explorer
+from workbench.papers.normalization_in_sam.figures import (
+    draw_coding,
+    draw_displacements,
+    draw_planes,
+    draw_sensing,
+    draw_stationarity,
+    draw_steady,
+    draw_sweep,
+    draw_traps,
+    draw_valley,
+)
+from workbench.papers.normalization_in_sam.quadratics import (
+    ends,
+    growth,
+    logistic_bounds,
+    path_ratios,
+    quadratic_bounds,
+    ridge_growth,
+    stationarity,
+    steady_losses,
+    usam_plane,
+    wrong_sign,
+)
+from workbench.papers.normalization_in_sam.training import (
+    MINIMUM,
+    coding,
+    relative_accuracy,
+    robustness,
+    sensing_drift,
+    stability,
+)
+from workbench.papers.normalization_in_sam.valley import displacements, drifts, identities, last_slopes, traps
+
+__all__ = [
+    "MINIMUM",
+    "coding",
+    "displacements",
+    "draw",
+    "draw_coding",
+    "draw_displacements",
+    "draw_planes",
+    "draw_sensing",
+    "draw_stationarity",
+    "draw_steady",
+    "draw_sweep",
+    "draw_traps",
+    "draw_valley",
+    "drifts",
+    "ends",
+    "explorer",
+    "growth",
+    "identities",
+    "last_slopes",
+    "logistic_bounds",
+    "path_ratios",
+    "quadratic_bounds",
+    "relative_accuracy",
+    "ridge_growth",
+    "robustness",
+    "sensing_drift",
+    "stability",
+    "stationarity",
+    "steady_losses",
+    "traps",
+    "usam_plane",
+    "wrong_sign",
+]

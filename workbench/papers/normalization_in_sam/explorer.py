@@ -85,7 +85,7 @@ class Panels:
         left.grid(False)
         self._decays = {name: right.plot([], [], color=colour, label=name)[0] for name, colour in colours.items()}
         (self._rate,) = right.plot([], [], color=GUIDE, linestyle=":", linewidth=1.6, label=r"rate $2\eta\rho^2$")
-        self._level = right.axhline(1, color=GUIDE, linestyle="--", linewidth=1.2, label="$y^{*2}$")
+        self._level = right.axhline(1, color=GUIDE, linestyle="--", linewidth=1.2, label="$y_*^2$")
         right.set_yscale("log")
         right.minorticks_off()
         right.locator_params("x", nbins=5)
@@ -104,7 +104,7 @@ class Panels:
         ends = ", ".join(f"{name} {_number(path[-1, 1] ** 2)}" for name, path in picture.paths.items())
         return (
             f"y_*² = {picture.level:.3g}; predicted rate of SAM {picture.rate:.3g} per step, half-life "
-            f"{picture.half_life:.3g} steps; y^2 at the end: {ends}"
+            f"{picture.half_life:.3g} steps; y² at the end: {ends}"
         )
 
     def _plane(self, picture: Picture) -> None:
@@ -173,7 +173,7 @@ def explorer(**initial: Any) -> Explorer:
     controls = [
         Control("step_size", "step size", start["step_size"], 0.005, 0.2, kind="log", meaning="step size eta"),
         Control("rho", "rho", start["rho"], 0.0, 1.0, 0.01, meaning="radius of the ascent"),
-        Control("C", "start D", start["C"], 1.0, 36.0, 0.5, meaning="imbalance y^2 - x^2 at the start"),
+        Control("C", "start D", start["C"], 1.0, 36.0, 0.5, meaning="imbalance y² - x² at the start"),
         Control("loss", "loss", start["loss"], kind="choice", choices=("sqrt", "logcosh"), meaning="outer loss l"),
         Control("steps", "steps", start["steps"], 200, 5000, 100, kind="int", meaning="steps of each run"),
     ]
