@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import workbench as wb
+from workbench.dynamics.update_map import update_map
 from workbench.papers.normalization_in_sam import quadratics
 
 
@@ -29,18 +30,21 @@ def test_growth_lies_within_its_computed_error_and_sam_is_found_out():
 
 
 def test_runs_that_linger_at_a_lower_eigenvector_have_not_converged():
-    """At the cycle of the second eigenvector, a breath away from the top one: little movement, and growing."""
+    """At the cycle of the second eigenvector, a breath away from the top one: the movement is small, and grows."""
     problem = wb.problems.quadratic([1.0, 0.9])
-    made = wb.optimizers.sam(0.5, 1.0)
-    cycle = 0.5 * 0.9 / (2 - 0.5 * 0.9)
-    start = torch.tensor([1e-7, cycle], dtype=torch.float64)
-    step = wb.dynamics.update_map(problem, made)
-    moves = []
-    for _ in range(41):
-        after = step(*step(start))[0]
-        moves.append(float((after - start).norm() / start.norm()))
-        start = after
-    assert moves[0] < 1e-4 and moves[-1] > moves[0]
+    step = update_map(problem, wb.optimizers.sam(0.5, 1.0))
+    radius = {curvature: 0.5 * curvature / (2 - 0.5 * curvature) for curvature in (1.0, 0.9)}
+    lingering = torch.tensor([1e-7, radius[0.9]], dtype=torch.float64)
+    there = torch.tensor([radius[1.0], 0.0], dtype=torch.float64)
+    assert (step(*step(lingering))[0] - lingering).norm() < 1e-4 * lingering.norm()
+    assert quadratics.still_to_go(step, lingering) == torch.inf
+    assert quadratics.still_to_go(step, there) < 1e-13
+
+
+def test_the_distance_still_to_go_is_that_of_a_geometric_approach():
+    point = torch.tensor([1.0 + 1e-3], dtype=torch.float64)
+    halving = lambda x: (1 + (x - 1) * 0.5**0.5,)  # noqa: E731
+    assert quadratics.still_to_go(halving, point).item() == pytest.approx(1e-3, rel=2e-3)
 
 
 def test_sam_ends_on_the_cycle_within_the_computed_error_and_gradient_descent_does_not():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -108,22 +109,24 @@ def _end(p: Any, steps: int):
         problem = random_quadratic(seed, p.quad_dim, p.quad_condition, p.quad_gap)
         made = rule("SAM", u, v, p.arms)
         last = run(problem, made, seed=seed, steps=steps).parameters
-        step = update_map(problem, made)
-
-        def movement(point: Tensor) -> tuple[Tensor, Tensor]:
-            after = step(*step(point))[0]
-            return after, (after - point).norm() / point.norm()
-
-        point, first = movement(last)
-        for _ in range(40):
-            point, late = movement(point)
-        contraction = (late / first) ** (1 / 40)
-        togo = torch.where(first < 1e-13, first, first / (1 - contraction))
-        converged = (first < 1e-13) | ((contraction < 1) & (togo < _CONVERGED))
+        togo = still_to_go(update_map(problem, made), last)
         loss, cycle = problem.loss(last), 0.5 * guarantees.sam_cycle_radius(u, v, 1.0) ** 2
-        return {"loss": loss, "off": (loss / cycle - 1).abs() / (4 * togo + 1e-12), "converged": converged}
+        return {"loss": loss, "off": (loss / cycle - 1).abs() / (4 * togo + 1e-12), "converged": togo < _CONVERGED}
 
     return one
+
+
+def still_to_go(step: Callable, point: Tensor) -> Tensor:
+    """Distance from a point to the 2-cycle its run tends to, relative to the point: d/(1 - q), d the movement over two
+    steps and q its contraction over the next eighty; infinite where the movement does not shrink."""
+    movements = []
+    for _ in range(41):
+        after = step(*step(point))[0]
+        movements.append((after - point).norm() / point.norm())
+        point = after
+    first, contraction = movements[0], (movements[-1] / movements[0]) ** (1 / 40)
+    togo = torch.where(contraction < 1, first / (1 - contraction), torch.inf)
+    return torch.where(first < 1e-13, first, togo)
 
 
 def usam_plane(p: Any) -> xr.Dataset:
