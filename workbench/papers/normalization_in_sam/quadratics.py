@@ -118,15 +118,17 @@ def _end(p: Any, steps: int):
 
 def still_to_go(step: Callable, point: Tensor) -> Tensor:
     """Distance from a point to the 2-cycle its run tends to, relative to the point: d/(1 - q), d the movement over two
-    steps and q its contraction over the next eighty; infinite where the movement does not shrink."""
+    steps and q its contraction over the next eighty; infinite where the movement
+    grows in between or does not shrink."""
     movements = []
     for _ in range(41):
         after = step(*step(point))[0]
         movements.append((after - point).norm() / point.norm())
         point = after
-    first, contraction = movements[0], (movements[-1] / movements[0]) ** (1 / 40)
-    togo = torch.where(contraction < 1, first / (1 - contraction), torch.inf)
-    return torch.where(first < 1e-13, first, togo)
+    first, largest = movements[0], torch.stack(movements).amax()
+    contraction = (movements[-1] / first) ** (1 / 40)
+    togo = torch.where((contraction < 1) & (largest <= first), first / (1 - contraction), torch.inf)
+    return torch.where(largest < 1e-13, largest, togo)
 
 
 def usam_plane(p: Any) -> xr.Dataset:
