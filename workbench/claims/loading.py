@@ -5,6 +5,7 @@ from __future__ import annotations
 import keyword
 import os
 import tomllib
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,8 @@ def read(path: Path) -> CardFile:
         problems = list(reach.problems(card))
     if problems:
         raise _refusal(path, problems)
+    if path.parent.name not in UNDER_REPAIR and (lacking := list(reach.missing(card))):
+        warnings.warn(f"{path.parent.name} is a draft: " + "; ".join(lacking), stacklevel=2)
     return card
 
 

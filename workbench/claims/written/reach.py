@@ -53,21 +53,31 @@ def least(condition: Condition, level: float) -> int:
     return max(needed)
 
 
+def missing(card: CardFile) -> Iterator[str]:
+    """Claims without a control and conditions without a number of seeds: a draft may lack them, a published card may not."""
+    for claim in card.claim:
+        if not claim.control and not claim.control_none:
+            yield f"claim {claim.id!r}: needs a [[claim.control]] that must flip it, or control_none = 'reason'"
+        for condition in claim.condition:
+            if condition.random and claim.seeds_of(condition, "laptop") is None:
+                yield f"{_place(claim, condition)}: needs seeds: a number, or the name of a parameter"
+
+
+def _place(claim: Claim, condition: Condition) -> str:
+    return f"claim {claim.id!r}" + (f", condition {condition.name!r}" if len(claim.condition) > 1 else "")
+
+
 def problems(card: CardFile) -> Iterator[str]:
-    """What the laptop preset cannot decide, and claims without control or seeds."""
+    """What the laptop preset cannot decide."""
     laptop = resolve(card.parameters, "laptop", {}, {})
     m = members(card.claim, "laptop", laptop)
     for claim in card.claim:
-        place = f"claim {claim.id!r}"
-        if not claim.control and not claim.control_none:
-            yield f"{place}: needs a [[claim.control]] that must flip it, or control_none = 'reason'"
         for condition in claim.condition:
-            where = place + (f", condition {condition.name!r}" if len(claim.condition) > 1 else "")
+            where = _place(claim, condition)
             if not condition.random:
                 continue
             given = claim.seeds_of(condition, "laptop")
             if given is None:
-                yield f"{where}: needs seeds: a number, or the name of a parameter"
                 continue
             if isinstance(given, str) and not isinstance(laptop.get(given), int):
                 yield f"{where}, seeds: there is no whole-number parameter {given!r}"
