@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import xarray as xr
@@ -34,7 +34,7 @@ def nonconvex(
     def one(seed, size, horizon):
         gamma = horizon**-0.5 / beta if schedule == "theorem" else 0.5 / beta
         rule = usam(gamma, (gamma / beta) ** 0.5)
-        options = {"batch_size": size, "sampling": "replacement", "start": first, "at": []}
+        options: dict[str, Any] = {"batch_size": size, "sampling": "replacement", "start": first, "at": []}
         done = run(sines, rule, seed=seed, steps=horizon, integrate={"square": _square(sines)}, **options)
         return {"mean_square": done.integrals["square"] / (horizon * gamma)}
 
@@ -59,7 +59,7 @@ def under_pl(
 
     def one(seed, size):
         rule = usam(gamma, lambda t: torch.sqrt(gamma(t) / beta))
-        options = {"batch_size": size, "sampling": "replacement", "start": first, "at": "log"}
+        options: dict[str, Any] = {"batch_size": size, "sampling": "replacement", "start": first, "at": "log"}
         loss = run(sines, rule, seed=seed, steps=steps, record=["train_loss"], **options).records["train_loss"]
         return {"loss": Labelled(loss.value, ("step",), {"step": loss.coords["step"]})}
 
@@ -79,7 +79,7 @@ def deterministic(seeds: range, understated: float = 1.0) -> xr.Dataset:
     def one(seed):
         gamma, rho = (draws.uniform(seed, (2,), low=0.02, high=0.98, stream="rule") / beta).unbind()
         keep = 1 - (rho * beta) ** 2
-        options = {"record": ["train_loss"], "every": 1, "integrate": {"square": _square(sines)}}
+        options: dict[str, Any] = {"record": ["train_loss"], "every": 1, "integrate": {"square": _square(sines)}}
         done = run(sines, usam(gamma, rho), seed=seed, steps=STEPS, **options)
         loss, rate = done.records["train_loss"].value, (1 - gamma * mu * keep) ** torch.arange(STEPS + 1)
         bounded = done.integrals["square"] * keep / (2 * loss[0])

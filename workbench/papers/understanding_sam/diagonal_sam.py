@@ -18,7 +18,7 @@ from workbench.optimizers.oracle import Oracle
 from workbench.optimizers.rule import EffectiveGradient
 from workbench.optimizers.sam import m_sam, usam
 from workbench.optimizers.schedules import HyperParameter, at
-from workbench.parameters import Parameters
+from workbench.parameters import Parameters, tree_map
 from workbench.problems.factorised.diagonal_network import DiagonalNetwork
 
 Owner = Literal["own", "next"]
@@ -64,10 +64,10 @@ class NextGroupSAM(EffectiveGradient):
     name = "m_usam"
 
     def __call__(self, oracle: Oracle, parameters: Parameters) -> Parameters:
-        assert isinstance(parameters, Tensor)
         groups = oracle.groups(self.m)
-        ascents = groups.gradients(parameters).roll(-1, 0)
-        return groups.gradients_at(parameters + at(self.rho, oracle.step) * ascents).mean(0)
+        rho = at(self.rho, oracle.step)
+        displaced = tree_map(lambda x, ascent: x + rho * ascent.roll(-1, 0), parameters, groups.gradients(parameters))
+        return tree_map(lambda gradient: gradient.mean(0), groups.gradients_at(displaced))
 
 
 def unnormalised_sam(

@@ -67,7 +67,7 @@ class DiagonalStudy:
         """The group size that takes m's place."""
         return {"none": self.n, "shared": self.n, "single": 1}.get(self.displacement, m)
 
-    def rule(self, network: DiagonalNetwork, gamma: float, rho: HyperParameter, m: int) -> Descent:
+    def rule(self, network: DiagonalNetwork, gamma: float | Tensor, rho: HyperParameter, m: int) -> Descent:
         """m-SAM, or what the displacement puts in its place."""
         owner = "next" if self.displacement == "shuffled" else "own"
         return unnormalised_sam(network, gamma, 0.0 if self.displacement == "none" else rho, self.group(m), owner)
@@ -123,12 +123,11 @@ class DiagonalStudy:
         decays = torch.as_tensor(decay.transpose("seed", "feature").values)
 
         def one(seed):
-            network, own = self.network(seed), decays[seed - self.seeds.start]
+            data, own = sparse_regression(seed, self.n, self.d, self.k), decays[seed - self.seeds.start]
             shapes = {"flow": 0 * own, "own": own, "even": 0 * own + own.mean()}
-            betas = {name: argmin_phi(*network.data, self.alpha * torch.exp(-part)) for name, part in shapes.items()}
-            test = {
-                name: ((network.test_inputs @ beta - network.test_targets) ** 2).mean() for name, beta in betas.items()
-            }
+            alphas = {name: self.alpha * torch.exp(-part) for name, part in shapes.items()}
+            betas = {name: argmin_phi(data.inputs, data.targets, alpha) for name, alpha in alphas.items()}
+            test = {name: ((data.test_inputs @ beta - data.test_targets) ** 2).mean() for name, beta in betas.items()}
             return {**test, "contrast": own[: self.k].mean() / own[self.k :].mean()}
 
         return sweep(one, seed=self.seeds)
@@ -195,7 +194,7 @@ def log_distance(a: xr.DataArray, b: xr.DataArray) -> xr.DataArray:
 def shape_correlation(decay: xr.DataArray, delta: xr.DataArray) -> xr.DataArray:
     """atanh of the correlation over features, one per remaining index."""
     with np.errstate(all="ignore"):
-        return np.arctanh(xr.corr(decay, delta, "feature"))
+        return xr.apply_ufunc(np.arctanh, xr.corr(decay, delta, "feature"))
 
 
 def stalled(tuned: xr.Dataset, before: xr.Dataset) -> xr.DataArray:
@@ -213,13 +212,14 @@ def notebook_values(table: pandas.DataFrame, displacement: Displacement = "own")
     """
     study = DiagonalStudy(range(1), 20, 30, 3, 0.05, displacement)
     parts = []
-    for m, rows in table.groupby("m", sort=False):
+    for m in table.m.unique().tolist():
+        rows = table[table.m == m]
         settings = torch.as_tensor(rows[["alpha", "step_times_d", "rho"]].to_numpy(float))
 
         def one(case, m=m, settings=settings):
             alpha, per_d, rho = settings[case].unbind()
             network = diagonal_network(sparse_regression(0, 20, 30, 3), alpha)
-            done = run(network, study.rule(network, per_d / 30, rho, int(m)), steps=10001, at=[])
+            done = run(network, study.rule(network, per_d / 30, rho, m), steps=10001, at=[])
             return {"ours": network.test_loss(done.parameters)}
 
         ours = sweep(one, case=range(len(rows))).ours.values

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
-import numpy as np
 import torch
 import xarray as xr
 
@@ -70,7 +70,7 @@ class DigitsStudy:
 
         def one(seed):
             problem = self.problem(seed)
-            begin = problem.initial(seed + 10**6) if other_start else None
+            begin: Any = problem.initial(seed + 10**6) if other_start else None
             if first is not None:
                 begin = parameters.unravel(first[seed - self.seeds.start], problem.initial(0))
             rule = self.rule(method, rho, self.epochs, self.train)
@@ -86,7 +86,7 @@ class DigitsStudy:
 
         return sweep(one, seed=self.seeds)
 
-    def on_the_line(self, first: xr.Dataset, second: xr.Dataset, places: np.ndarray) -> xr.Dataset:
+    def on_the_line(self, first: xr.Dataset, second: xr.Dataset, places: Sequence[float]) -> xr.Dataset:
         """Errors and training loss (seed, t) on the line from the first model's weights (t = 0) to the second's (t = 1)."""
         ends = [torch.as_tensor(model.weights.values) for model in (first, second)]
 
@@ -98,7 +98,7 @@ class DigitsStudy:
             def measured(w):
                 return {**{name: 100 * error(w) for name, error in errors.items()}, "train_loss": problem.loss(w)}
 
-            line = curvature.interpolate(p, q, places, measured)
+            line: Any = curvature.interpolate(p, q, places, measured)
             return {name: Labelled(values, ("t",), {"t": places}) for name, values in line.items()}
 
         return sweep(one, seed=self.seeds)
@@ -110,7 +110,8 @@ class DigitsStudy:
         def one(seed):
             problem = self.problem(seed)
             here = parameters.unravel(weights[seed - self.seeds.start], problem.initial(0))
-            return {"sharpness": curvature.worst_case(problem.loss, here, rho, restarts=1)}
+            loss: Any = problem.loss
+            return {"sharpness": curvature.worst_case(loss, here, rho, restarts=1)}
 
         return sweep(one, seed=self.seeds).sharpness
 

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from workbench.figures import PALETTE, band, describe
 from workbench.papers.understanding_sam.relu_regression import relu_regression
@@ -96,7 +96,7 @@ def draw_shape(limits: xr.Dataset) -> Figure:
         ax.plot(limits.seed, ratio, marker, color=colour, label=label)
         describe(ax, f"{label}: {float(ratio.min()):.3g} to {float(ratio.max()):.3g} over {ratio.size} seeds")
     _one(ax, xlabel="seed", ylabel="test loss of the minimiser /\nthat of gradient flow")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend()
     return figure
 

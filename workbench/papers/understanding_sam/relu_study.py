@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import xarray as xr
@@ -29,7 +29,8 @@ def fits(
     grid = torch.linspace(float(problem.inputs[0]), float(problem.inputs[-1]), 301, dtype=torch.float64)
 
     def one(seed, rho):
-        decayed = schedules.LinearDecay(step_size, torch.where(rho > 0, float(steps), torch.inf))
+        length: Any = torch.where(rho > 0, float(steps), torch.inf)
+        decayed = schedules.LinearDecay(step_size, length)
         radius = 0 * rho if displacement == "none" else rho
         rule = (random_sam if displacement == "random" else sam)(decayed, radius)
         end = run(problem, rule, seed=seed, steps=steps, at=[]).parameters

@@ -84,11 +84,7 @@ def over_computed_error(errors: xr.DataArray, *, largest: bool) -> xr.DataArray:
     limit = (4 * later - earlier) / 3
 
     def size(vector: xr.DataArray) -> xr.DataArray:
-        return (
-            np.abs(vector).max("feature", skipna=False)
-            if largest
-            else np.sqrt((vector**2).sum("feature", skipna=False))
-        )
+        return abs(vector).max("feature", skipna=False) if largest else (vector**2).sum("feature", skipna=False) ** 0.5
 
     order = np.log2(size(middle - coarse) / size(fine - middle))
     return (size(limit) / size(limit - later)).where((order > 0.5) & (order < 1.5))
