@@ -117,6 +117,10 @@ CASES = {
             )
         ],
     ),
+    "label signs": (
+        LabelNoise(0.3, law="signs"),
+        lambda seed: [lambda w, z=z: X.T @ (X @ w - Y - 0.3 * z.sign()) / 8 for z in noise(seed, (8,), "labels")],
+    ),
     "masked": (Masked(MASK), lambda seed: [lambda w: MASK * gradient(w, ALL)] * STEPS),
     "adversarial": (Adversarial(attack), lambda seed: [attacked] * STEPS),
     "users": (Users((FIT, OTHER)), lambda seed: [lambda w: gradient(w, ALL)] * STEPS),

@@ -169,3 +169,34 @@ def test_a_run_goes_on_from_its_checkpoint_as_if_it_had_not_stopped():
     assert torch.equal(whole.averages["ema"], rest.averages["ema"]) and torch.equal(whole.time, rest.time)
     assert rest.dataset().step.values.tolist() == [20, 30, 40]
     assert torch.equal(whole.records["loss"].value[2:], rest.records["loss"].value)
+
+
+@dataclass(frozen=True, eq=False)
+class Correlated:
+    """dX_i = X_i sum_k b_ik dW_k."""
+
+    b: torch.Tensor
+
+    def noise(self, x):
+        return self.b[0]
+
+    def drift(self, oracle, x):
+        return torch.zeros_like(x)
+
+    def diffusion(self, oracle, x, dw):
+        return x * (self.b @ dw)
+
+
+@dataclass(frozen=True, eq=False)
+class CorrelatedWithVariance(Correlated):
+    def variance(self, oracle, x):
+        return x * x * (self.b**2).sum(1)
+
+
+def test_the_log_scheme_is_exact_for_correlated_noise_and_needs_its_variance():
+    b = torch.tensor([[0.4, -0.2], [0.1, 0.3], [0.0, 0.5]], dtype=D)
+    run = wb.run(Bowl(), LogEulerMaruyama(CorrelatedWithVariance(b), 0.1), seed=2, steps=10, progress=False)
+    w = 0.1**0.5 * numbers(Normal("noise", (2,)), 2, 10).sum(0)
+    torch.testing.assert_close(run.parameters, torch.exp(b @ w - (b**2).sum(1) / 2), rtol=1e-12, atol=0)
+    with pytest.raises(ValueError, match=r"variance\(oracle, x\)"):
+        wb.run(Bowl(), LogEulerMaruyama(Correlated(b), 0.1), seed=2, steps=10, progress=False)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -57,18 +58,25 @@ class _NoisyOracle(Oracle):
 
 @dataclass(frozen=True, eq=False)
 class LabelNoise(Source):
-    """The targets (the last tensor of a batch) plus `amplitude` times standard normal numbers, fresh for every sample and step;
-    after `until` steps of the rule without.
+    """The targets (the last tensor of a batch) plus `amplitude` times noise, fresh for every sample and step; after `until` steps
+    of the rule without. law "normal": standard normal numbers; "signs": -1 or 1 with equal chances.
     """
 
     amplitude: Scalar
     of: Source = field(default_factory=AllSamples)
     until: int | Tensor | None = None
+    law: Literal["normal", "signs"] = "normal"
+
+    def __post_init__(self) -> None:
+        if self.law not in ("normal", "signs"):
+            raise ValueError(f"law must be normal or signs, got {self.law!r}")
 
     def oracle(self, moment: Moment) -> SampleOracle:
         def noisy(batch: Batch) -> Batch:
             *inputs, targets = batch
             noise = moment.draws.row(Normal("labels", tuple(targets.shape))).to(targets.device, targets.dtype)
+            if self.law == "signs":
+                noise = torch.where(noise < 0, -1.0, 1.0).to(noise.dtype)
             amplitude: Any = self.amplitude
             if self.until is not None:
                 amplitude = amplitude * (moment.step < self.until).double()

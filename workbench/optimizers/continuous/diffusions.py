@@ -15,7 +15,7 @@ import torch
 from workbench.checks import refuse_outside, require_count
 from workbench.optimizers.oracle import Oracle
 from workbench.optimizers.rule import Rule
-from workbench.parameters import Parameters, Scalar, add_scaled, scale, tree_map
+from workbench.parameters import Parameters, Scalar, add_scaled, leaves, scale, tree_map
 
 
 class SDE(Protocol):
@@ -80,19 +80,33 @@ class Milstein(EulerMaruyama):
 
 @dataclass(frozen=True, repr=False)
 class LogEulerMaruyama(EulerMaruyama):
-    """Euler-Maruyama on log X, for parameters that stay positive, X (a dt + b dW) with diagonal noise:
+    """Euler-Maruyama on log X, for parameters that stay positive, dX_i = X_i (a_i dt + sum_k b_ik dW_k):
 
-        X+ = X exp((a - b^2/2) dt + b dW), a = drift/X, b = diffusion/X.
+        X+ = X exp((a - q/2) dt + b dW), a = drift/X, b dW = diffusion(dW)/X, q_i = sum_k b_ik^2.
 
-    Exact for geometric Brownian motion, whose a and b are constant.
+    The noise is diagonal, or else the equation has `variance(oracle, x)`: X^2 q, of the shape of x. Exact where a and b are
+    constant (geometric Brownian motion). Raises ValueError for noise of another shape than x without `variance`.
     """
 
     def step(self, oracle: Oracle, parameters: Parameters, state: Any) -> tuple[Parameters, Any]:
         dw = self._dw(oracle, parameters)
         drift = self.sde.drift(oracle, parameters)
+        moved = self.sde.diffusion(oracle, parameters, dw)
+
+        def move(x: torch.Tensor, a: torch.Tensor, b: torch.Tensor, square: torch.Tensor) -> torch.Tensor:
+            return x * torch.exp((a / x - square / (2 * x * x)) * self.dt + b / x)
+
+        return tree_map(move, parameters, drift, moved, self._variance(oracle, parameters, dw)), state
+
+    def _variance(self, oracle: Oracle, parameters: Parameters, dw: Parameters) -> Parameters:
+        variance = getattr(self.sde, "variance", None)
+        if variance is not None:
+            return variance(oracle, parameters)
+        if [leaf.shape for leaf in leaves(dw)] != [leaf.shape for leaf in leaves(parameters)]:
+            raise ValueError(
+                f"{type(self.sde).__name__}: its noise has another shape than the parameters, so it is not diagonal; give the "
+                "equation a method variance(oracle, x), the diagonal of its diffusion matrix times the transpose, or use "
+                "EulerMaruyama"
+            )
         entries = self.sde.diffusion(oracle, parameters, tree_map(torch.ones_like, dw))
-
-        def move(x: torch.Tensor, a: torch.Tensor, b: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-            return x * torch.exp((a / x - (b / x) ** 2 / 2) * self.dt + b / x * w)
-
-        return tree_map(move, parameters, drift, entries, dw), state
+        return tree_map(torch.square, entries)
