@@ -91,7 +91,7 @@ def read(path: Path) -> CardFile:
         problems = list(reach.problems(card))
     if problems:
         raise _refusal(path, problems)
-    if path.parent.name not in UNDER_REPAIR and (lacking := list(reach.missing(card))):
+    if lacking := list(reach.missing(card)):
         warnings.warn(f"{path.parent.name} is a draft: " + "; ".join(lacking), stacklevel=2)
     return card
 
