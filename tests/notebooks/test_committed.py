@@ -54,7 +54,6 @@ def test_committed_executed_small_and_clean(path):
 # Drawn before figures had words; a notebook leaves this list when its cells end with `wb.figures.show`.
 WORDLESS = {
     "00_start_here",
-    "flat-minima-sco",
 }
 
 

@@ -112,32 +112,33 @@ def draw_valley(valley: Mapping[int, xr.Dataset], c: float, eta: float, seed: in
 
 
 def draw_phase(plane: xr.Dataset) -> Figure:
-    """Simulated risk of the full average over (c, rho); cells of risk 0 stay empty."""
+    """Simulated risk of the full average over (c, rho); cells of risk 0 are white."""
     figure, ax = plt.subplots(figsize=(6.6, 4.2))
     figures.phase_diagram(
         ax, "c", "rho", plane.risk, label="population risk of the full average", diverged=plane.diverged,
         boundary={r"$\rho=c/\sqrt{3}$ (exact)": lambda c: c / math.sqrt(3), r"$\rho=c/3$ (theorem)": lambda c: c / 3},
-        xlabel=r"progress $c=\eta(r-\rho)\sqrt{T}$", ylabel=r"flatness $\rho$",
+        xlabel=r"progress $c=\eta(r-\rho)\sqrt{T}$", ylabel=r"flatness $\rho$", vmin=1e-12,
+        cmap=plt.get_cmap("viridis").with_extremes(under="white"),
     )  # fmt: skip
     return figure
 
 
-def draw_line(lines: xr.Dataset, start: float = 0.7, r: float = 0.2, eta: float = 0.1) -> Figure:
+def draw_line(lines: xr.Dataset, start: float = 0.2, r: float = 0.5, eta: float = 0.25) -> Figure:
     """Iterates and F^r of GD, SAM and SA-GD on half a parabola, with the bound of Theorem 2 on the average."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.7))
     one = lines.w.sel(start=start, r=r, eta=eta)
     t = np.arange(1, one.sizes["t"] + 1)
-    left.axhspan(-0.25, 0, color=PALETTE[2], alpha=0.15, linewidth=0)
-    left.text(78, -0.1, "flat: $f=0$", ha="right", va="center", fontsize=10)
+    left.axhspan(-1.1 * r, 0, color=PALETTE[2], alpha=0.15, linewidth=0)
+    left.text(39, -0.3 * r, "flat: $f=0$", ha="right", va="center", fontsize=10)
     for colour, style, name in zip(PALETTE, STYLES, one.rule.values, strict=False):
         w = one.sel(rule=name).values
         left.plot(t, w, style, color=colour, label=name)
         right.semilogy(t, line_saer(w, r), style, color=colour, label=name)
     right.axhline(0.5 * r**2, color=GUIDE, linestyle=":", label=r"$r^2/2$")
     right.semilogy(t, (start + 0.5) ** 2 / (eta * t), color=GUIDE, linewidth=1, label="bound of Theorem 2, $T=t$")
-    left.set(xlabel="iterate $t$", ylabel="$w_t$", xlim=(0, 80), ylim=(-0.25, 0.75), title="iterates")
+    left.set(xlabel="iterate $t$", ylabel="$w_t$", xlim=(0, 40), ylim=(-1.1 * r, 1.1 * start), title="iterates")
     right.set(xlabel="iterate $t$", ylabel="$F^r(w_t)$", ylim=(1e-7, 20), title="sharpness-aware risk")
-    right.legend(loc="lower left", fontsize=8)
+    right.legend(loc="lower right", fontsize=8)
     return figure
 
 
@@ -179,6 +180,8 @@ def draw_slip(found: xr.Dataset) -> Figure:
         ax.plot(case + width[seed], found.factor.values[where], marker, color=colour, markersize=5, label=label)
     ax.axhline(1, color=GUIDE, linestyle="--", linewidth=1)
     ax.set_yscale("log")
+    ax.set_yticks([0.2, 0.5, 1, 2, 4], ["0.2", "0.5", "1", "2", "4"])
+    ax.minorticks_off()
     names = [
         f"n = {n}\n" + (r"$\eta=1/24$" if eta < 0.1 else rf"$\eta={eta:g}$")
         for n, eta in zip(found.n.values, found.eta.values, strict=True)
