@@ -7,6 +7,7 @@ is judged in units of a computed error: the flow's limit by extrapolation from t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -19,7 +20,7 @@ from workbench.problems.factorised.diagonal_bias import decay_rate, first_order_
 from workbench.problems.factorised.diagonal_potential import argmin_phi
 
 Formula = Literal["exact", "first order", "other method", "original start"]
-STEPS = (0.1, 0.05, 0.025)
+STEPS = (0.025, 0.0125, 0.00625)
 METHODS = ("1-SAM", "n-SAM")
 
 
@@ -27,7 +28,7 @@ def along_the_flow(
     study: DiagonalStudy,
     radii: tuple[float, float],
     time: float,
-    steps: tuple[float, ...] = STEPS,
+    steps: Sequence[float] = STEPS,
     formula: Formula = "exact",
 ) -> xr.Dataset:
     """1-SAM and n-SAM with small steps up to a time: what the theorem predicts and what happened (rule, seed, feature, gamma).
