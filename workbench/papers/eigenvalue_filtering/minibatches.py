@@ -24,15 +24,15 @@ def digits(
         runs that diverged.
     """
     name = "digits" if dataset == "circle" else dataset
-    problem = classifier(
-        data.load(name, train=1000 if name == "digits" else None, flatten=True, centre=True), hidden=[32]
-    )
+    images = data.load(name, train=1000 if name == "digits" else None, flatten=True, centre=True)
+    problem = classifier(images, hidden=[32])  # type: ignore[arg-type]
 
     def train(optimizer: str, seed: Tensor) -> dict[str, Tensor]:
         rule = running(optimizer, step_size, rho=rho, run_as=run_as)
         done = run(problem, rule, seed=seed, epochs=epochs, batch_size=100, progress=False)
         wrong = problem.error(done.parameters, problem.test_inputs, problem.test_targets)
-        return {"sharpness": sharpness(problem.loss, done.parameters), "accuracy": 100 * (1 - wrong)}
+        top = sharpness(problem.loss, done.parameters)  # type: ignore[arg-type]
+        return {"sharpness": top, "accuracy": 100 * (1 - wrong)}
 
     return sweep(train, optimizer=ORDER, seed=range(seed0, seed0 + n), progress=False)
 

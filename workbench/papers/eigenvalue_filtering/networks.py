@@ -36,7 +36,7 @@ def problem(dataset: str, width: int) -> Classifier:
     images = data.load(
         dataset, train=200, size=small, grey=dataset == "cifar10", flatten=True, centre=True, dtype=torch.float64
     )
-    return classifier(images, hidden=[width])
+    return classifier(images, hidden=[width])  # type: ignore[arg-type]
 
 
 def trained(
@@ -63,7 +63,7 @@ def trained(
     def train(optimizer: str, step_size: Tensor, seed: Tensor) -> dict[str, object]:
         rule = running(optimizer, step_size, rho=rho, beta=beta, run_as=run_as)
         done = run(network, rule, seed=seed, steps=steps, record=["gradient_norm"], at=window(steps), progress=False)
-        values = spectrum(network.loss, done.parameters)
+        values = spectrum(network.loss, done.parameters)  # type: ignore[arg-type]
         ratio = filter_ratio(by_name(optimizer, step_size, rho=rho, beta=beta), values)
         return {
             "parameters": done.parameters,
@@ -160,7 +160,8 @@ def ordering(found: xr.Dataset) -> dict[str, np.ndarray] | None:
     """The three comparisons of neighbours in the order of the filters; None where one of the four did not run."""
     names = ("GD over USAM", "USAM over Two-step", "Two-step over Hessian")
     pairs = [sharper(found, one, other) for one, other in itertools.pairwise(ORDER)]
-    return None if any(pair is None for pair in pairs) else dict(zip(names, pairs, strict=True))
+    present = {name: pair for name, pair in zip(names, pairs, strict=True) if pair is not None}
+    return present if len(present) == len(names) else None
 
 
 def momentum_order(found: xr.Dataset) -> dict[str, np.ndarray] | None:
@@ -185,7 +186,7 @@ def histories(
 
     def history(optimizer: str, seed: Tensor) -> dict[str, Labelled]:
         rule = by_name(optimizer, step_size, rho=rho, beta=beta)
-        record = {"sharpness": lambda w: sharpness(network.loss, w), "loss": network.loss}
+        record = {"sharpness": lambda w: sharpness(network.loss, w), "loss": network.loss}  # type: ignore[arg-type]
         return run(network, rule, seed=seed, steps=steps, record=record, every=20, progress=False).records
 
     return sweep(history, optimizer=list(names), seed=range(seed0, seed0 + n), progress=False)
@@ -203,7 +204,7 @@ def designed(
     def design(target: Tensor, seed: Tensor) -> dict[str, Tensor]:
         rule = by_name("usam", step_size, rho=(2 / (step_size * target) - 1) / target)
         done = run(network, rule, seed=seed, steps=steps, record=["gradient_norm"], at=window(steps), progress=False)
-        top = sharpness(network.loss, done.parameters) / target
+        top = sharpness(network.loss, done.parameters) / target  # type: ignore[arg-type]
         return {"reached": torch.where(is_limit(network, rule, done, tol), top, torch.nan)}
 
     return sweep(design, target=list(targets), seed=range(seed0, seed0 + n), progress=False).reached
