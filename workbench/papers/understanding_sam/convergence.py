@@ -24,7 +24,7 @@ def nonconvex(
 ) -> xr.Dataset:
     """Stochastic SAM with step size 1/(sqrt(T) beta), radius 1/(T^(1/4) beta): one draw of the batches per seed.
 
-    All runs share the start of seed `start`; with the schedule "constant" step 1/(2 beta), radius 1/(sqrt(2) beta) for every T.
+    All runs share the start of seed `start`; the schedule "constant" has the step size and radius of T = 256 for every T.
 
     Returns: `mean_square` (seed, size, horizon) of the gradient over the run, and the theorem's `bound` (size, horizon).
     """
@@ -32,7 +32,7 @@ def nonconvex(
     first = sines.initial(start)
 
     def one(seed, size, horizon):
-        gamma = horizon**-0.5 / beta if schedule == "theorem" else 0.5 / beta
+        gamma = (horizon if schedule == "theorem" else 256) ** -0.5 / beta
         rule = usam(gamma, (gamma / beta) ** 0.5)
         options: dict[str, Any] = {"batch_size": size, "sampling": "replacement", "start": first, "at": []}
         done = run(sines, rule, seed=seed, steps=horizon, integrate={"square": _square(sines)}, **options)
