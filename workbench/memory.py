@@ -67,6 +67,7 @@ def require(size: float, what: str, instead: str = "") -> None:
     raise ChunkTooLarge(max(1, int(allowed // size)))
 
 
+# pyrefly: ignore[deprecated]
 @contextlib.contextmanager
 def sharing(runs: int, limit: float | None = None) -> Iterator[None]:
     """Within this block, `runs` runs share the budget (`limit` bytes if given)."""

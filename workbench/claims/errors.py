@@ -20,5 +20,6 @@ class ParameterError(ValueError):
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`" (did you mean 'rho'?)"` when one of the known names is close to `name`, else an empty string."""
+    # pyrefly: ignore[unnecessary-type-conversion]
     close = get_close_matches(str(name), [str(other) for other in known], n=1, cutoff=0.6)
     return f" (did you mean {close[0]!r}?)" if close else ""

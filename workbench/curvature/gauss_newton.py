@@ -256,6 +256,7 @@ def _from_jacobian(loss: EmpiricalLoss, parameters: Parameters, plain: _Linearis
     try:
         with untouched(loss.model), plain_kernels():
             rows = _transformed_rows(loss, flat, unflatten, unit)
+    # pyrefly: ignore[unreachable-except-clause]
     except (RuntimeError, NotImplementedError, TypeError, AttributeError):
         if plain is None:
             raise
@@ -274,6 +275,7 @@ def _plain_rows(plain: _LinearisedModel, unit: Tensor) -> Tensor:
         rows = torch.cat([plain.product(block, batched=True) for block in unit.split(64)])
         if agree(rows[0], plain.product(unit[0])):
             return rows
+    # pyrefly: ignore[unreachable-except-clause]
     except (RuntimeError, NotImplementedError, ValueError):
         pass
     return torch.stack([plain.product(vector) for vector in unit])

@@ -204,6 +204,7 @@ class _Source:
             buffer = self.flat.new_empty(batches.count("inputs", inputs), self.flat.numel())
         try:
             chunk_gradients(self.network, self._entries, inputs, targets, buffer)
+        # pyrefly: ignore[unreachable-except-clause]
         except (RuntimeError, NotImplementedError):
             self.network.proofs["per_sample"] = False
             return None
@@ -215,6 +216,7 @@ class _Source:
         assert self.network is not None
         try:
             squares, scale = chunk_square_norms(self.network, self._entries, *self._batch(start))
+        # pyrefly: ignore[unreachable-except-clause]
         except (RuntimeError, NotImplementedError):
             if transformed():
                 raise

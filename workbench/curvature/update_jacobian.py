@@ -64,6 +64,7 @@ def update_jacobian(step: Callable, *states: Parameters) -> Float[Tensor, "state
     with untouched(*models), plain_kernels(), ExactOperations():
         try:
             matrix = torch.func.vmap(column, out_dims=1)(unit)
+        # pyrefly: ignore[unreachable-except-clause]
         except (RuntimeError, NotImplementedError) as error:
             if isinstance(error, torch.OutOfMemoryError):
                 raise

@@ -120,11 +120,13 @@ def _seed(seed: Seed) -> Tensor:
         )
     if isinstance(seed, Tensor):
         return seed.as_subclass(Tensor).to(torch.int64)
+    # pyrefly: ignore[unnecessary-type-conversion]
     return torch.tensor(max(int(seed), -1))
 
 
 def generator(seed: int, stream: str = "", counter: int = 0) -> np.random.Generator:
     """The NumPy generator behind all draws of (seed, stream, counter)."""
+    # pyrefly: ignore[unnecessary-type-conversion]
     words = hashlib.sha256(f"workbench {int(seed)} {int(counter)} {stream}".encode()).digest()
     return np.random.default_rng(np.frombuffer(words, dtype="<u4"))
 
@@ -188,17 +190,19 @@ def signs(
 def integers(seed: Seed, high: int, shape: tuple[int, ...], *, stream: str = "", counter: int = 0) -> Int[Tensor, ...]:
     """Uniform integers in {0, ..., high - 1}."""
     require_count("high", high)
+    # pyrefly: ignore[unnecessary-type-conversion]
     return _integers(seed, int(high), _shape(shape), stream, _counter(counter))
 
 
 def permutation(seed: Seed, n: int, *, stream: str = "", counter: int = 0) -> Int[Tensor, " n"]:
     """A uniform permutation of 0..n-1."""
     require_count("n", n, 0)
+    # pyrefly: ignore[unnecessary-type-conversion]
     return _permutation(seed, int(n), stream, _counter(counter))
 
 
 def _shape(shape: object) -> tuple[int, ...]:
-    if not isinstance(shape, (tuple, list)) or not all(isinstance(n, Integral) and n >= 0 for n in shape):
+    if not isinstance(shape, (tuple, list)) or not all(isinstance(n, Integral) and int(n) >= 0 for n in shape):
         raise ValueError(f"shape must be a tuple of whole numbers such as (3,), got {shape!r}")
     return tuple(int(n) for n in shape)
 

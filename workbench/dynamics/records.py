@@ -128,6 +128,7 @@ def record_steps(
         raise ValueError("give either every or at, not both")
     if every is not None:
         require_count("every", every)
+        # pyrefly: ignore[unnecessary-type-conversion]
         return sorted({first, *range(-(-first // every) * every, last + 1, int(every)), last})
     if isinstance(at, str):
         if at != "log":
@@ -136,9 +137,11 @@ def record_steps(
         return sorted({first, *(first + int(s) for s in np.unique(np.geomspace(1, total, decades + 1).round())), last})
     if at is not None:
         at = list(at)
+        # pyrefly: ignore[unnecessary-type-conversion]
         broken = [step for step in at if step != int(step)]
         if broken:
             raise ValueError(f"at must hold whole numbers of steps, got {broken[0]!r}")
+        # pyrefly: ignore[unnecessary-type-conversion]
         wanted = sorted({int(step) for step in at})
         if wanted and not first <= wanted[0] <= wanted[-1] <= last:
             raise ValueError(f"at must hold steps between {first} and {last}, got {wanted[0]} to {wanted[-1]}")

@@ -159,6 +159,7 @@ def run(
     recorder = Recorder(wanted, recorded if wanted else [])
 
     zero = torch.zeros((), dtype=torch.int64, device=device)
+    # pyrefly: ignore[unnecessary-type-conversion]
     samples = problem.n_samples if batch_size is None else int(batch_size)
 
     def room(groups: int) -> None:

@@ -109,6 +109,7 @@ def _words(axes: Sequence[str], what: str) -> str:
 _SIGNS = ("vmap", "data-dependent control flow", ".item()", "functorch", "BatchedTensor")
 
 
+# pyrefly: ignore[deprecated]
 @contextlib.contextmanager
 def in_words(axes: Sequence[str]) -> Iterator[None]:
     """Torch's errors about values that differ from run to run, in the words of a sweep."""
@@ -129,6 +130,7 @@ def in_words(axes: Sequence[str]) -> Iterator[None]:
         raise SweptValueError(f"{text} (torch says: {str(error).splitlines()[0]})") from error
 
 
+# pyrefly: ignore[deprecated]
 @contextlib.contextmanager
 def no_host_random_numbers() -> Iterator[None]:
     """Raises ValueError when NumPy's global generator or `random` was used: all runs of a chunk would share the numbers."""

@@ -32,6 +32,7 @@ def _class(verdict: Any) -> str:
 
 def css(verdict: str) -> str:
     """The class of a verdict in the page's style sheet."""
+    # pyrefly: ignore[unnecessary-type-conversion]
     return "v-" + str(verdict).replace(",", "").replace(" ", "-")
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas
 from xarray.indexes import PandasIndex
 
 
@@ -19,7 +20,7 @@ class LabelIndex(PandasIndex):
         (label,) = labels.values()
         wanted = np.asarray(getattr(label, "values", label))
         if wanted.dtype.kind == "b" and wanted.ndim == 1:
-            places = self.index.get_indexer(wanted)
+            places = self.index.get_indexer(pandas.Index(wanted))
             if (places < 0).any():
                 raise KeyError(f"not all of {wanted.tolist()} are among {self.index.tolist()}")
             one = super().sel(dict.fromkeys(labels, self.index[0]))

@@ -182,7 +182,7 @@ class Client(PapermillNotebookClient):
         self.used = self._ask()
 
     def _alive(self) -> bool:
-        return bool(run_sync(self.km.is_alive)()) if self.km is not None else False
+        return bool(run_sync(self.km.is_alive)()) if self.km is not None else False  # type: ignore[bad-argument-type]
 
     def _ask(self) -> dict[str, Any]:
         """What the job used, by its own account and that of the follower."""

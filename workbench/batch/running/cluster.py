@@ -37,6 +37,7 @@ def _import() -> Any:
     return distributed
 
 
+# pyrefly: ignore[deprecated]
 @contextmanager
 def connect(scheduler: str, jobs: int | None, memory: int | None = None) -> Iterator[workers.Workers]:
     """Dask workers with one thread each.

@@ -160,7 +160,7 @@ def _run_notebook(job: Job, folder: Path, guard: Guard, raw: dict[str, Any]) -> 
         on_used=raw.update,
     )
     if job.parameters and (problem := asked.difference(folder)):
-        raise IncompleteError("parameters", problem)
+        raise IncompleteError("parameters", str(problem))
 
 
 def _note_progress(path: Path, index: int, count: int) -> None:

@@ -41,6 +41,7 @@ def preload_list() -> list[str]:
     return list(PRELOAD) if wish is None else [name for name in wish.split(",") if name]
 
 
+# pyrefly: ignore[deprecated]
 @contextmanager
 def process_context() -> Iterator[Any]:
     """The multiprocessing context in which the body may start processes.

@@ -138,6 +138,7 @@ def _outcome(future: Future, job: Job, options: Options) -> Outcome:
         return record_death(job, options, error)
 
 
+# pyrefly: ignore[deprecated]
 @contextmanager
 def _terminate_like_interrupt() -> Iterator[None]:
     """Let SIGTERM interrupt the body as Ctrl-C does."""

@@ -88,7 +88,12 @@ def _wait(process: Any, receiver: Any, job: Job, options: Options, server: int |
     try:
         if receiver.poll() and (outcome := receiver.recv()) is not None:
             # A kernel dies with the server that it was forked from, and its worker takes that for the job's fault.
-            lost = outcome.status == "failed" and outcome.error["kind"] in ("killed", "internal") and _gone(server)
+            lost = (
+                outcome.status == "failed"
+                and outcome.error is not None
+                and outcome.error["kind"] in ("killed", "internal")
+                and _gone(server)
+            )
             return None if lost else outcome
     except (EOFError, OSError):
         pass
@@ -150,6 +155,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+# pyrefly: ignore[deprecated]
 @contextmanager
 def local(jobs: int | None) -> Iterator[Workers]:
     """`jobs` workers on this machine (default: one per core)."""

@@ -42,6 +42,7 @@ def claimed(condition: Condition) -> str:
 
 def paper_value(claim: Claim) -> str:
     """What the paper reports."""
+    # pyrefly: ignore[unnecessary-type-conversion]
     return plain(claim.paper) if isinstance(claim.paper, float) else str(claim.paper) or "–"
 
 

@@ -48,6 +48,7 @@ def structured_matrix(
         with untouched(loss.model), plain_kernels():
             # The layers' blocks need weight before bias and nothing else from the order: places are looked up by name.
             matrix = (chain_matrix if structure.chain else directional_matrix)(loss, parameters, kind)
+    # pyrefly: ignore[unreachable-except-clause]
     except (RuntimeError, NotImplementedError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
@@ -86,6 +87,7 @@ def block_product(
     prepared: list[ChainProduct] = []
 
     def product(block: Tensor) -> Tensor:
+        # pyrefly: ignore[unnecessary-comparison]
         if empirical.proofs.get("block") is False or len(block) == 0:
             return torch.stack([proven(vector) for vector in block]) if len(block) else block
         if not prepared:

@@ -97,6 +97,7 @@ def run_with(
         return evaluate()
 
 
+# pyrefly: ignore[deprecated]
 @contextlib.contextmanager
 def hooked(module: nn.Module, index: int, on_input: Callable, on_output: Callable) -> Iterator[None]:
     """The module with its input, given by position or by keyword, and its output passed through two functions."""

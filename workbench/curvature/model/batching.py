@@ -35,6 +35,7 @@ def each(
                 return torch.func.vmap(function, in_dims=in_dims, chunk_size=chunk)(*arguments)
         except torch.OutOfMemoryError:
             raise
+        # pyrefly: ignore[unreachable-except-clause]
         except (RuntimeError, NotImplementedError, IndexError, TypeError, ValueError):
             if transformed():
                 raise

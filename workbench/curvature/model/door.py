@@ -80,6 +80,7 @@ class Door:
         """Whether torch.autograd serves: no transform is active and nobody differentiates through the parameters."""
         return not transformed() and not self.flat.requires_grad
 
+    # pyrefly: ignore[deprecated]
     @contextlib.contextmanager
     def open(self) -> Iterator[None]:
         """Around everything that evaluates the loss: kernels with all derivatives; the models are left as they were."""

@@ -54,6 +54,7 @@ class Linearised:
         for name, way in ways.items():
             try:
                 result = way(vectors)
+            # pyrefly: ignore[unreachable-except-clause]
             except (RuntimeError, NotImplementedError, ValueError) as error:
                 if name == "loop" or isinstance(error, torch.OutOfMemoryError):
                     raise

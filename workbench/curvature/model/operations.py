@@ -16,6 +16,7 @@ WRONG_SECOND = frozenset({"WeightNormInterfaceBackward0", "EmbeddingBagBackward0
 """Nodes of autograd's graph whose second derivative torch 2.13 computes wrongly or does not have; `ExactOperations` does."""
 
 
+# pyrefly: ignore[deprecated]
 @contextlib.contextmanager
 def plain_kernels() -> Iterator[None]:
     """Attention by the mathematical kernel, encoder layers without their fused path, compiled modules as they are written.

@@ -38,6 +38,7 @@ _CAUSES: tuple[tuple[tuple[str, ...], str, str], ...] = (
 )
 
 
+# pyrefly: ignore[deprecated]
 @contextlib.contextmanager
 def in_words(
     purpose: str, models: Sequence[nn.Module] = (), evaluate: Callable[[], object] | None = None
@@ -49,6 +50,7 @@ def in_words(
     """
     try:
         yield
+    # pyrefly: ignore[unreachable-except-clause]
     except (RuntimeError, NotImplementedError) as error:
         text = str(error)
         if isinstance(error, torch.OutOfMemoryError):
@@ -103,6 +105,7 @@ def _twice_differentiable(module: nn.Module, arguments: tuple) -> bool:
             total = sum(entry.square().sum() for entry in first if entry is not None and entry.requires_grad)
             if isinstance(total, Tensor):
                 torch.autograd.grad(total, leaves, allow_unused=True)
+    # pyrefly: ignore[unreachable-except-clause]
     except (RuntimeError, NotImplementedError):
         return False
     except Exception:  # whatever else it is, it is not the derivative that is missing

@@ -17,6 +17,7 @@ _TORCH_OWN = frozenset(vars(nn.Module()))
 """Attributes of every module. Their contents change by registration only, and hooks of ours remove themselves."""
 
 
+# pyrefly: ignore[deprecated]
 @contextlib.contextmanager
 def substituted(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
     """Within the block, the parameters and buffers named in `tensors` are these tensors.
@@ -49,6 +50,7 @@ class Places:
     def names(self) -> set[str]:
         return set(self._slots)
 
+    # pyrefly: ignore[deprecated]
     @contextlib.contextmanager
     def holding(self, tensors: Mapping[str, Tensor]) -> Iterator[None]:
         """The substitution alone: attributes that an evaluation leaves in the model stay."""
@@ -66,6 +68,7 @@ class Places:
                 holder[attribute] = tensor
 
 
+# pyrefly: ignore[deprecated]
 @contextlib.contextmanager
 def untouched(*models: nn.Module) -> Iterator[None]:
     """Whatever evaluations inside the block leave in the models is gone afterwards.

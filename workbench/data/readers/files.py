@@ -14,6 +14,7 @@ from workbench.data.errors import DataError, DataNotFoundError
 _CHUNK = 1 << 20
 
 
+# pyrefly: ignore[deprecated]
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Turn what the operating system or a decoder says about `path` into this package's two exceptions.

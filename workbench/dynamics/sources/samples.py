@@ -103,10 +103,12 @@ class Minibatches(Source):
 
     def per_epoch(self, problem: Problem) -> int:
         self.draw(problem)
+        # pyrefly: ignore[unnecessary-type-conversion]
         return max(1, problem.n_samples // int(self.size))
 
     def draw(self, problem: Problem) -> Draw:
         """The stream of indices."""
+        # pyrefly: ignore[unnecessary-type-conversion]
         n, size, strata = problem.n_samples, int(self.size), problem.strata
         if n == 0:
             raise ValueError(f"batch_size was given, but {type(problem).__name__} has no samples; leave it out")
@@ -152,6 +154,7 @@ class Importance(Source):
                 f"p has {self.p.shape[0]} entries and {type(problem).__name__} {problem.n_samples} samples"
             )
         chances = self.p / self.p.sum()
+        # pyrefly: ignore[unnecessary-type-conversion]
         chance = moment.draws.row(Uniform("importance", (int(self.size),))).to(chances.device)
         # The first index whose cumulative sum is above; rounding may leave the last sum just below 1.
         indices = torch.searchsorted(chances.cumsum(0), chance.to(chances.dtype).contiguous(), right=True)

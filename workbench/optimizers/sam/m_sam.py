@@ -39,6 +39,7 @@ class MSAM(EffectiveGradient):
         rho, unit = at(self.rho, oracle.step), normalised if self.normalize else _same
         if self.m is None:
             return oracle.gradient(add_scaled(parameters, rho, unit(oracle.gradient(parameters))))
+        # pyrefly: ignore[unnecessary-type-conversion]
         groups = oracle.groups(int(self.m))
         ascents = torch.func.vmap(unit)(groups.gradients(parameters))
         displaced = tree_map(lambda x, ascent: x + rho * ascent, parameters, ascents)

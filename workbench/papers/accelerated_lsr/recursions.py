@@ -100,6 +100,7 @@ def sgd_moments(law: NoiseLaw, gamma: float) -> CoordinateMoments:
 
 def risks(method: CoordinateMoments, start: Float[np.ndarray, "... coordinate"], at: Iterable[int]) -> xr.Dataset:
     """Exact excess risk of the last iterate and of the average after the numbers of steps in `at` (dims step, start)."""
+    # pyrefly: ignore[unnecessary-type-conversion]
     at = sorted(int(step) for step in at)
     last = "x" if "x" in method.outputs else "parameters"
     curves = method.risks(start, at[-1], at=at, outputs=(last, "average"))

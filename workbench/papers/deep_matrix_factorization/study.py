@@ -92,6 +92,7 @@ def _compared(layers: list[Tensor], target: Tensor) -> dict[str, float]:
     depth = len(layers)
     problem = deep_linear(target, [layer.shape[0] for layer in layers[:-1]])
     point = {f"W{i + 1}": layer for i, layer in enumerate(layers)}
+    # pyrefly: ignore[bad-argument-type]
     whole = curvature.spectrum(problem.loss, point).sort(descending=True).values
     own = 2 * torch.linalg.eigvalsh(sharpness_matrix(layers)).flip(0)
     kept = min(len(own), len(whole))
@@ -206,6 +207,7 @@ def with_data(n: int, *, whiten: bool = False, seed0: int = 0) -> xr.DataArray:
                 outputs = parameters[name] @ outputs
             return (target @ inputs - outputs).square().sum() / 20
 
+        # pyrefly: ignore[bad-argument-type]
         whole = curvature.spectrum(loss, dict(zip(names, layers, strict=True))).max()
         own = exact_sharpness(layers, None if whiten else covariance)[0]
         unit = rounding(layers) * torch.linalg.matrix_norm(covariance, 2)

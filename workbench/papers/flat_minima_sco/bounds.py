@@ -42,6 +42,7 @@ def strip_ratios(claimed: str, seeds: Sequence[int], eta: float, swap: str = "no
         chunk_size=96, progress=False,
     )  # fmt: skip
     risk = runs.saer if claimed == "SA-GD" else runs.risk
+    # pyrefly: ignore[bad-argument-type]
     ratio = risk / optimization_bound(eta, runs["T"], runs.excess)
     return ratio.where(runs.rho + runs.excess > 0).stack(run=[...]).dropna("run")
 

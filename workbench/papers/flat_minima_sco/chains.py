@@ -28,11 +28,13 @@ def _on_chain(seed, constants: ChainConstants, swap: str = "none", unseen: int =
     problem = reduced_sam_chain(coins(seed, constants.n, k), constants, k)
     path = iterates(problem, method("SAM", swap, constants.step_size, constants.rho), constants.T)
     averages, gates = suffix_averages(path), chain_gates(problem, path)
+    # pyrefly: ignore[bad-argument-type]
     risk = torch.where(gates["others"], torch.func.vmap(problem.population_risk)(averages), torch.nan)
     return {
         "least": risk.amin(),
         "full": risk[0],
         "closed": constants.suffix_risk(problem.trace).amin(),
+        # pyrefly: ignore[bad-argument-type]
         "F_S": torch.func.vmap(problem.loss)(averages).amax(),
         "gates": torch.stack(list(gates.values())).all(),
     }

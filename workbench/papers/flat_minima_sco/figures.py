@@ -66,6 +66,7 @@ def draw_minima(seed: int, n: int, rho: float = 0.25) -> Figure:
         ax.plot(0, rho, "s", color=PALETTE[1], markeredgecolor="white", markersize=9, label=r"$\rho e_d$ (sharp)")
         ax.set(xlabel="$w(I)$", ylabel="$w(d)$", title=name, aspect="equal")
         ax.grid(False)
+    # pyrefly: ignore[unbound-name]
     figure.colorbar(drawn, ax=axes[:2], label="risk", ticks=[0, 0.1, 0.2, 0.3, 0.4])
     axes[0].legend(loc="lower left", fontsize=9)
     r = torch.linspace(0, 1, 101, dtype=torch.float64)

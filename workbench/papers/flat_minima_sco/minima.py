@@ -84,6 +84,7 @@ def unseen_events(seed: int, ns: Sequence[int], samples: int, swap: str = "none"
 def event_probabilities(ns: Sequence[int], swap: str = "none") -> xr.DataArray:
     """The formula for both events, [event, n]; swap = "few-coordinates": n coordinates instead of 2^n."""
     rows = [
+        # pyrefly: ignore[bad-argument-type]
         [unseen_probability(n, event, coordinates=n if swap == "few-coordinates" else None) for n in ns]
         for event in EVENTS.values()
     ]
@@ -99,6 +100,7 @@ def corner_points(
     chosen = samples.amax(0).argmax() if swap == "seen" else hidden
     e_I, e_d = (places == chosen).double(), (places == 2**n).double()
     points = (e_I, rho * e_d)
+    # pyrefly: ignore[bad-return]
     return FlatButBad(samples, rho), *(points[::-1] if swap == "exchange" else points)
 
 
@@ -162,8 +164,10 @@ def certificate(seed0: int, rhos: Sequence[float], n: int, swap: str = "none", s
         problem, e_I, rho_e_d = corner_points(seed0, rho, size)
         r = torch.where(case == 0, rho / 2, rho + torch.where(case == 2, 0.1, torch.where(case == 3, 0.3, 0.0)))
         w = torch.where(point == 0, e_I, rho_e_d)
+        # pyrefly: ignore[unsupported-operation]
         v = r * normalised(draws.normal(seed, (len(e_I),), stream="ascent"))
         for _ in range(200):
+            # pyrefly: ignore[unsupported-operation]
             v = r * normalised(problem.gradient(w + v))
         axis = (torch.arange(len(w)) == (0 if swap == "other-axis" else len(w) - 1)).double()
         closed = problem.sharpness_aware_risk(w, r)

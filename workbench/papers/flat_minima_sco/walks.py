@@ -44,7 +44,9 @@ def _walk(seed, rho, excess, *, n, T, eta, swap="none", full=False):
 
     path = iterates(problem, rule, T, keep=kept)
     average = suffix_averages(path["block"])
+    # pyrefly: ignore[bad-index]
     points = {"blocks": average[:, None], "extra": torch.zeros(T).double()}
+    # pyrefly: ignore[bad-argument-type]
     risk = torch.where(path["rest"].amax() == 0, alone.block_risk(average), torch.nan)
     saer = torch.func.vmap(lambda w: alone.sharpness_aware_risk(w, r))(points)
     return {
@@ -132,6 +134,7 @@ def by_oracle(
         samples = coins(seed, size)
         signs, weights = 1 - 2 * samples, tie_breaking_weights(2**size, T, spread)
         weighted = {"weights": weights, "extra_weight": 1 - 2 * spread} if chosen == "tie-weighted" else {}
+        # pyrefly: ignore[bad-argument-type]
         problem = HiddenValley(signs, T, rho, **weighted)
         oracles = {
             "adversarial": FreshCoordinate(first_unseen(samples)),

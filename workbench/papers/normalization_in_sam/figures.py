@@ -87,6 +87,7 @@ def draw_traps(found: xr.Dataset) -> Figure:
     rho = np.geomspace(1e-2, 1, 200)
     for colour, column in zip(PALETTE, np.linspace(0.75, 0.98, 3), strict=False):
         eta = float(found.eta[int(column * (found.eta.size - 1))])
+        # pyrefly: ignore[bad-argument-type]
         right.plot(rho, np.minimum(problems.trapped_level(eta, rho), 16), color=colour, label=rf"$\eta={eta:.3g}$")
         right.plot(found.rho, found.y2.sel(eta=eta), "o", color=colour, markersize=4)
     right.set(xscale="log", xlabel=r"$\rho$", ylabel="sharpness $y^2$ at USAM's end")

@@ -63,6 +63,7 @@ def growth(p: Any) -> xr.Dataset:
         error = torch.log(torch.linalg.vector_norm(start) / leading) / (p.quad_steps // 2)
         return {"rate": rate, "predicted": factors.amax().log(), "error": error}
 
+    # pyrefly: ignore[bad-argument-type]
     return sweep(one, seed=seeds(p, p.seeds), **plane(p))
 
 
@@ -70,8 +71,10 @@ def ridge_growth(p: Any, ridge: Problem) -> xr.Dataset:
     """Growth of the arm USAM around the minimiser of ridge regression, u and v in units of its smoothness."""
 
     def one(u, v):
+        # pyrefly: ignore[missing-attribute]
         made = rule("USAM", u / ridge.smoothness, v / ridge.smoothness, p.arms)
         start = ridge.initial(p.seed0)
+        # pyrefly: ignore[missing-attribute]
         return {"rate": growth_rate(ridge, made, ridge.minimiser, start, steps=600, size=FAR)}
 
     return sweep(one, u=np.linspace(0.1, 1.9, 8), v=np.linspace(0.0, 3.0, 4))
@@ -90,6 +93,7 @@ def ends(p: Any) -> xr.Dataset:
     is d/(1 - q), d the movement over two steps relative to the point and q its contraction over the next eighty steps;
     q >= 1 is a run that leaves. Runs with more than 1e-6 to go run four times as long; those that still have are NaN.
     """
+    # pyrefly: ignore[bad-argument-type]
     found = sweep(_end(p, p.quad_steps), seed=seeds(p, p.seeds), **plane(p))
     open_ = (~found.converged & ~found.diverged & (found.v > 0)).values
     if open_.any():
@@ -138,6 +142,7 @@ def usam_plane(p: Any) -> xr.Dataset:
         problem = random_quadratic(p.seed0, p.quad_dim, p.quad_condition, p.quad_gap)
         return {"loss": problem.loss(run(problem, rule("USAM", u, v, p.arms), seed=p.seed0, steps=300).parameters)}
 
+    # pyrefly: ignore[bad-argument-type]
     return sweep(one, **plane(p))
 
 
@@ -167,9 +172,11 @@ def quadratic_bounds(p: Any) -> xr.Dataset:
 
 def logistic_bounds(p: Any, logistic: Problem) -> xr.Dataset:
     """The same for logistic regression from zero."""
+    # pyrefly: ignore[missing-attribute]
     lowest, start = logistic.minimum, torch.zeros_like(logistic.inputs[0])
 
     def one(u, rho):
+        # pyrefly: ignore[missing-attribute]
         return _ratios(p, logistic, start, u, rho, logistic.strong_convexity, logistic.smoothness, lowest)
 
     return sweep(one, u=p.bound_us, rho=p.bound_rhos)

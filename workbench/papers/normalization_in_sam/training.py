@@ -71,6 +71,7 @@ def robustness(p: Any, images: Any) -> xr.Dataset:
     problem = problems.Scaled(problems.classifier(images, loss="squared", **_network(p, images)), 2.0)
 
     def train(seed, eta, rho, arm):
+        # pyrefly: ignore[missing-attribute]
         start = {name: p.mlp_gain * value for name, value in problem.initial(seed).items()}
         made = rule(arm, eta, rho, p.arms)
         last = run(problem, made, start=start, seed=seed, epochs=p.mlp_epochs, batch_size=p.mlp_batch)

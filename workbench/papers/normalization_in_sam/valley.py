@@ -57,6 +57,7 @@ def _drift(p: Any, arm: str, C: float, eta: float, rho: float) -> tuple[float, f
     x, y = product_path(p.xy_loss, start, kind, eta, rho, round(8 / rate), seed=p.seed0).T  # type: ignore[arg-type]
     straight = np.flatnonzero((y**2 < min(0.5 * C, 0.4 / eta)) & (y > rho) & (y < 0.5 / rho) & (y > abs(x)))
     slope = np.polyfit(straight, np.log((y**2 - x**2)[straight]), 1)[0] if len(straight) > 1 else np.nan
+    # pyrefly: ignore[bad-return]
     return -slope / rate, (y[-1] ** 2 - x[-1] ** 2) / C
 
 

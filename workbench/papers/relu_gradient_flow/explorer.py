@@ -34,6 +34,7 @@ def draw(figure: Figure, scale: float, width: int, seed: int, angle: float, firs
     until = 1.3 * math.log(1 / scale) / min(rates) + 15
     losses = []
     for _ in range(int(until / DT)):
+        # pyrefly: ignore[bad-argument-type]
         losses.append(float(network.loss(state)))
         state, _ = rule.step(oracle, state, ())  # type: ignore[arg-type]
     left, right = figure.subplots(1, 2)
@@ -42,9 +43,11 @@ def draw(figure: Figure, scale: float, width: int, seed: int, angle: float, firs
         left.axvline(math.log(1 / scale) / rate, color=GUIDE, linestyle="--")
     left.set(xlabel="time (dashed: predicted steps)", ylabel="loss", ylim=(0, None))
     x = torch.linspace(-3, 4, 200, dtype=torch.float64)
+    # pyrefly: ignore[bad-argument-type]
     right.plot(x, network.outputs(state, torch.stack([x, torch.ones_like(x)], dim=1)), color=PALETTE[0])
     right.plot(points.inputs[:, 0], points.labels, "o", color="black")
     right.set(xlabel="input", ylabel="output at the end")
+    # pyrefly: ignore[bad-argument-type]
     excess = float(half_norm(state)) - points.minimum_norm
     norm = f"norm excess {excess:.2e}" if angle == 90 else "no closed norm off 90 degrees"
     return f"Final loss {losses[-1]:.2e}; {norm}; rates {', '.join(f'{rate:.3g}' for rate in points.rates)}."

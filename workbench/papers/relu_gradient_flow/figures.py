@@ -103,6 +103,7 @@ def frames(points: Points, *, width: int, scale: float, seed: int, dt: float, ti
         while now < target:
             state, _ = rule.step(_Here(), state, ())  # type: ignore[arg-type]
             now += 1
+        # pyrefly: ignore[missing-attribute]
         found.append({name: tensor.clone() for name, tensor in state.items()})
     return found
 

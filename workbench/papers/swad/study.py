@@ -263,6 +263,7 @@ def flatness_ratio(result: xr.Dataset, kind: str, part: str, first: str, second:
     axis = "radius" if kind == "flatness" else "relative_radius"
     mean = result[kind].sel(part=part, drop=True).mean("target")
     ratio = mean.sel(point=first, drop=True) / mean.sel(point=second, drop=True)
+    # pyrefly: ignore[bad-argument-type]
     return np.exp(np.log(ratio).mean(axis))
 
 
