@@ -156,3 +156,13 @@ def test_the_loaders_formulas_are_the_documents():
     ]
     assert [seeds.for_share(n - x, n, 0.9, True, 0.025) for x, n in ((0, 36), (1, 54), (2, 70))] == [36, 54, 70]
     assert [seeds.for_mean(1.0, 0.025), seeds.for_mean(1.0, 0.005)] == [14, 21]
+
+
+def test_a_nearly_perfect_rank_correlation_is_judged_though_its_pseudo_values_are_equal():
+    from workbench.claims.statistics.pairs import correlation
+
+    x = np.arange(20.0)
+    y = x.copy()
+    y[[3, 4]], y[[10, 11]] = y[[4, 3]], y[[11, 10]]
+    found = correlation(x, y)
+    assert not found.refused and found.above(0.0, False) < 1e-6 < 0.5 < found.below(0.0, False)

@@ -21,7 +21,12 @@ HULL = (0, 1, 2)
 
 
 def mean(
-    x: Float[np.ndarray, " seed"], *, symmetric: bool = False, error: float = 0.0, censored: str | None = None
+    x: Float[np.ndarray, " seed"],
+    *,
+    symmetric: bool = False,
+    error: float = 0.0,
+    censored: str | None = None,
+    pseudo: bool = False,
 ) -> Evidence:
     """t with Hall's skewness correction, T_k = T + h (T^2/3 + 1/6) + h^2 T^3/27 with h = k G1/sqrt(n), k = 0, 1, 2.
 
@@ -30,6 +35,7 @@ def mean(
         error: computed error of each sample; without one a spread below 8 eps is taken for rounding and refused.
         censored: "above" or "below" when samples are known only to lie beyond their value on that side: the test that
             this could flatter is refused.
+        pseudo: jackknife pseudo-values of ranks, which are often equal by construction: no tie rule.
     """
     n = len(x)
     if bad := int(np.sum(~np.isfinite(x))):
@@ -42,7 +48,7 @@ def mean(
         return Evidence(m, m, m, spread=0.0, constant=True)
     if only_rounding(x, s) and error == 0:
         return refuse(m, "no variation beyond rounding")
-    if tied(x):
+    if not pseudo and tied(x):
         return refuse(m, "too many equal samples for a mean: take a share or a median")
     hs = [k * g / math.sqrt(n) for k in ((0,) if symmetric else HULL)]
 

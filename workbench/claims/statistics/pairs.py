@@ -112,7 +112,7 @@ def correlation(x: Seeds, y: Seeds) -> Evidence:
     if abs(full) >= 1 or not np.all(np.abs(left_out) < 1):
         return refuse(full, "the ranks agree perfectly: no interval of the correlation")
     pseudo = n * math.atanh(full) - (n - 1) * np.arctanh(left_out)
-    z = mean(pseudo + (math.atanh(full) - float(np.mean(pseudo))))
+    z = mean(pseudo + (math.atanh(full) - float(np.mean(pseudo))), pseudo=True)
     if z.refused or z.constant:
         return refuse(full, z.refused or "no variation in the ranks")
 
