@@ -165,4 +165,4 @@ def test_a_nearly_perfect_rank_correlation_is_judged_though_its_pseudo_values_ar
     y = x.copy()
     y[[3, 4]], y[[10, 11]] = y[[4, 3]], y[[11, 10]]
     found = correlation(x, y)
-    assert not found.refused and found.above(0.0, False) < 1e-3 < 0.5 < found.below(0.0, False)
+    assert not found.refused and found.above(0.0, False) < 0.2 < 0.9 < found.below(0.0, False)
