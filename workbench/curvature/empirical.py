@@ -167,6 +167,11 @@ def empirical_loss(
     trainable = {name: entry.detach() for name, entry in model.named_parameters() if entry.requires_grad}
     if not trainable:
         raise ValueError("all parameters of the model are frozen (requires_grad=False); unfreeze those of interest")
+    if any(entry.is_meta for entry in trainable.values()):
+        raise ValueError(
+            "the model's parameters are on the meta device, which has shapes but no values: nothing about the loss can be tried "
+            "there; materialise the model (to_empty and its initialisation) on a real device"
+        )
     complex_ones = [name for name, entry in trainable.items() if entry.is_complex()]
     if complex_ones:
         raise ValueError(
