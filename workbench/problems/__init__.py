@@ -3,6 +3,7 @@
 from workbench.problems import networks
 from workbench.problems.base import Measure, Problem
 from workbench.problems.classifier import Classifier, circle, classifier
+from workbench.problems.factorised.deep_linear import DeepLinear, deep_linear
 from workbench.problems.factorised.diagonal_bias import (
     decay_rate,
     first_order_decay_rate,
@@ -41,6 +42,7 @@ from workbench.problems.linear.sparse_regression import SparseRegression, sparse
 __all__ = [
     "AdditiveNoise",
     "Classifier",
+    "DeepLinear",
     "DiagonalNetwork",
     "FiniteData",
     "GaussianDesign",
@@ -63,6 +65,7 @@ __all__ = [
     "circle",
     "classifier",
     "decay_rate",
+    "deep_linear",
     "diagonal_network",
     "drift_rate",
     "first_order_decay_rate",
