@@ -58,7 +58,12 @@ def repository(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("repository")
     scaffold.scaffold_paper(root, "first-paper", "The first paper")
     (root / "scratch").mkdir()
-    shutil.copy(root / "notebooks" / "first-paper.ipynb", root / "scratch" / "impossible.ipynb")
+    edited = nbformat.read(root / "notebooks" / "first-paper.ipynb", as_version=4)
+    for cell in edited.cells:
+        cell.metadata.pop("jupyter", None)
+    nbformat.write(edited, root / "scratch" / "impossible.ipynb")
+    if (room := root / "notebooks" / "first_paper").is_dir():
+        shutil.copytree(room, root / "scratch" / "first_paper")
     shutil.copy(ROOT / "notebooks" / "00_start_here.ipynb", root / "notebooks")
     every = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(EVERY_EXPLORER)])
     every.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}

@@ -40,7 +40,8 @@ class Lab:
         self.page.wait_for_function(
             """() => {
                 const panel = document.querySelector('.jp-NotebookPanel:not(.lm-mod-hidden)');
-                const prompts = [...panel.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(p => p.textContent);
+                const prompts = [...panel.querySelectorAll('.jp-CodeCell .jp-InputPrompt')]
+                    .filter(p => p.offsetParent !== null).map(p => p.textContent);
                 const busy = document.querySelector('#jp-main-statusbar').textContent.includes('Busy');
                 return !busy && prompts.length && prompts.every(text => /\\[\\d+\\]/.test(text));
             }"""

@@ -66,6 +66,8 @@ def test_the_picture_shows_all_that_an_ordinary_figure_does(name, shown):
 
 def test_most_moves_leave_the_still_part_as_it_is(name, shown):
     shown.reset()
+    if not shown._painter.scene.moving:
+        pytest.skip("drawn anew at every move: there is no still part")
     still = shown._painter._still
     first = next(iter(shown.controls.values()))
     shown.set(**{first.name: first.value})
@@ -75,6 +77,8 @@ def test_most_moves_leave_the_still_part_as_it_is(name, shown):
 def test_an_error_in_the_middle_leaves_nothing_behind(name, shown, monkeypatch):
     shown.reset()
     start, scene = shown.picture, shown._painter.scene
+    if not scene.moving:
+        pytest.skip("drawn anew at every move: there is no middle")
     last = list(shown.controls.values())[-1]
     for artist in scene.moving[len(scene.moving) // 2 :]:
         monkeypatch.setattr(artist, "draw", lambda renderer: 1 / 0)

@@ -30,7 +30,7 @@ def test_the_notebook_runs_on_an_image_folder(pacs, tmp_path, monkeypatch, reque
     monkeypatch.setenv("WORKBENCH_JOB", str(tmp_path / "job"))
     (tmp_path / "job").mkdir()
     small = {
-        "data_root": str(pacs), "seeds": 2, "targets": [1], "steps": 20, "eval_every": 2, "batch_per_domain": 2,
+        "data_root": str(pacs), "seeds": 5, "clean_seeds": 5, "targets": [1], "steps": 20, "eval_every": 2, "batch_per_domain": 2,
         "n_converge": 2, "n_tolerance": 3, "n_directions": 4, "radii": [0.5, 2.0], "bound_seeds": 20,
         "image_size": 16, "network_width": 4,
     }  # fmt: skip
@@ -41,9 +41,8 @@ def test_the_notebook_runs_on_an_image_folder(pacs, tmp_path, monkeypatch, reque
     record = json.loads((tmp_path / "job" / "claims.json").read_text())
     verdicts = {claim["id"]: claim["verdict"] for claim in record["claims"]}
     assert record["preset"] == "paper" and record["parameters"]["dataset"] == "PACS"
-    assert "not run" not in verdicts.values()
     assert verdicts["dense-mean-identity"] == verdicts["lemma-tv"] == "reproduced"
-    # Two seeds decide nothing about means.
+    # Five seeds of twenty steps on noise decide nothing about means.
     assert verdicts["swad-beats-swa"] != "reproduced"
 
 
