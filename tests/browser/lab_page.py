@@ -40,7 +40,7 @@ class Lab:
         self.page.wait_for_function(
             """() => {
                 const panel = document.querySelector('.jp-NotebookPanel:not(.lm-mod-hidden)');
-                const prompts = [...panel.querySelectorAll('.jp-CodeCell .jp-InputPrompt')]
+                const prompts = [...panel.querySelectorAll('.jp-CodeCell .jp-InputPrompt:not(.jp-Placeholder-prompt)')]
                     .filter(p => p.offsetParent !== null).map(p => p.textContent);
                 const busy = document.querySelector('#jp-main-statusbar').textContent.includes('Busy');
                 return !busy && prompts.length && prompts.every(text => /\\[\\d+\\]/.test(text));
