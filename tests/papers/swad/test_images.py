@@ -7,6 +7,8 @@ import papermill
 import pytest
 from PIL import Image
 
+import workbench as wb
+
 NOTEBOOK = "notebooks/swad.ipynb"
 
 
@@ -34,9 +36,11 @@ def test_the_notebook_runs_on_an_image_folder(pacs, tmp_path, monkeypatch, reque
         "n_converge": 2, "n_tolerance": 3, "n_directions": 4, "radii": [0.5, 2.0], "bound_seeds": 20,
         "image_size": 16, "network_width": 4,
     }  # fmt: skip
+    # A job gives every parameter that differs from the card's default, those of its preset too.
+    given = {**wb.card("swad").presets["paper"], **small}
     root = request.config.rootpath
     papermill.execute_notebook(
-        root / NOTEBOOK, tmp_path / "out.ipynb", small, cwd=root, progress_bar=False, log_output=False
+        root / NOTEBOOK, tmp_path / "out.ipynb", given, cwd=root, progress_bar=False, log_output=False
     )
     record = json.loads((tmp_path / "job" / "claims.json").read_text())
     verdicts = {claim["id"]: claim["verdict"] for claim in record["claims"]}
