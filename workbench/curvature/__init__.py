@@ -4,8 +4,9 @@ Functions of `(loss, parameters, ...)` with `loss(parameters) -> scalar`; parame
 tensors. Exact functions are exact to rounding in the parameters' dtype; estimates return their own error.
 """
 
+from .construction import empirical_loss
 from .distributed import MinibatchLoss
-from .empirical import EmpiricalLoss, empirical_loss
+from .empirical import EmpiricalLoss
 from .gauss_newton import Decomposition, decomposition, empirical_fisher, fisher, gauss_newton
 from .hessian import asymmetry, hessian
 from .measures.average_case import FlatnessProfile, average_case, flatness

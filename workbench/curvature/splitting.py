@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as tree
 
 from . import batches
-
-if TYPE_CHECKING:
-    from .empirical import EmpiricalLoss
+from .empirical import EmpiricalLoss
 
 Reduction = Literal["mean", "sum"]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .taps import Layer
+from .structure import Layer
 
 
 def triangle(factor: Tensor) -> Tensor:

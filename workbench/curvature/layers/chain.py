@@ -8,18 +8,17 @@ d = e'(h) (Wᵀ d'), S = diag(e') Wᵀ S' W diag(e') + diag(e'' Wᵀ d'), and fo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from .directional import Kind, tap_products
-from .sums import Sums
-from .taps import Layer, run_with
-from .traffic import runs_at_once
+from workbench.curvature.empirical import EmpiricalLoss
 
-if TYPE_CHECKING:
-    from workbench.curvature.empirical import EmpiricalLoss
+from .directional import Kind, tap_products
+from .structure import Layer
+from .sums import Sums
+from .taps import run_with
+from .traffic import runs_at_once
 
 # Largest temporary. The allocator keeps blocks up to 32 MB; beyond, every use pays for fresh pages.
 _TEMPORARY_BYTES = 24 * 2**20

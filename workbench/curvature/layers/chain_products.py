@@ -9,16 +9,14 @@ all vectors beside each other, [sample, vector, unit].
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .chain import chain_point, weight_of
+from workbench.curvature.empirical import EmpiricalLoss
 
-if TYPE_CHECKING:
-    from workbench.curvature.empirical import EmpiricalLoss
+from .chain import chain_point, weight_of
 
 _TEMPORARY_BYTES = 2**20
 """Largest temporary of a product: what a core keeps next to it (measured: 0.5 to 1 MB is best, 4 MB a tenth slower)."""

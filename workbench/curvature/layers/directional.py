@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from workbench.curvature import batches
+from workbench.curvature.empirical import EmpiricalLoss
 from workbench.curvature.flat import pullback
 
+from .structure import Layer
 from .sums import Sums
-from .taps import Layer, run_with, tapped_loss, zero_taps
+from .taps import run_with, tapped_loss, zero_taps
 from .traffic import runs_at_once
-
-if TYPE_CHECKING:
-    from workbench.curvature.empirical import EmpiricalLoss
 
 Kind = Literal["hessian", "gauss_newton", "empirical_fisher"]
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from workbench.curvature import batches
+from workbench.curvature.empirical import EmpiricalLoss
 from workbench.curvature.flat import pullback
 
-from .taps import Layer, Structure, hooked, run_with
-
-if TYPE_CHECKING:
-    from workbench.curvature.empirical import EmpiricalLoss
+from .structure import Layer, Structure
+from .taps import hooked, run_with
 
 
 def analyse(loss: EmpiricalLoss, parameters: dict[str, Tensor]) -> Structure | None:

@@ -18,7 +18,8 @@ from workbench.curvature.empirical import EmpiricalLoss
 from workbench.curvature.scales import power_of_two
 from workbench.parameters import concrete
 
-from .taps import Layer, tapped_loss, zero_taps
+from .structure import Layer
+from .taps import tapped_loss, zero_taps
 
 _BLOCK_BYTES = 2**21
 """Unfolded inputs and gradients at a time: a convolution's patches are many times its input (measured: 1 to 4 MB alike)."""

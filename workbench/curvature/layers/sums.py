@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .blocks import Matrix, outer, triangle, triangle_of_square
-from .taps import Layer
+from .structure import Layer
 
 
 class Sums:
