@@ -37,7 +37,8 @@ def test_the_notebook_runs_on_an_image_folder(pacs, tmp_path, monkeypatch, reque
         "image_size": 16, "network_width": 4,
     }  # fmt: skip
     # A job gives every parameter that differs from the card's default, those of its preset too.
-    given = {**wb.card("swad").presets["paper"], **small}
+    card = wb.card("swad")
+    given = {**card.presets["paper"], **small}
     root = request.config.rootpath
     papermill.execute_notebook(
         root / NOTEBOOK, tmp_path / "out.ipynb", given, cwd=root, progress_bar=False, log_output=False
@@ -45,6 +46,8 @@ def test_the_notebook_runs_on_an_image_folder(pacs, tmp_path, monkeypatch, reque
     record = json.loads((tmp_path / "job" / "claims.json").read_text())
     verdicts = {claim["id"]: claim["verdict"] for claim in record["claims"]}
     assert record["preset"] == "paper" and record["parameters"]["dataset"] == "PACS"
+    left_out = {name for name, claim in card.claims.items() if claim.when == {"many_seeds": True}}
+    assert left_out and {name for name, verdict in verdicts.items() if verdict == "not run"} == left_out
     assert verdicts["dense-mean-identity"] == verdicts["lemma-tv"] == "reproduced"
     # Five seeds of twenty steps on noise decide nothing about means.
     assert verdicts["swad-beats-swa"] != "reproduced"
