@@ -7,7 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from workbench.figures import alt_text
-from workbench.papers.sequential_closeness_testing import explorer, pictures, study
+from workbench.papers.sequential_closeness_testing import explorer, figures, pictures, study
 from workbench.papers.sequential_closeness_testing.bernoulli import batch_size_bernoulli
 from workbench.papers.sequential_closeness_testing.empirical_distance import half_moved, uniform
 from workbench.papers.sequential_closeness_testing.stopping_law import sequential_dp
@@ -83,3 +83,34 @@ def test_every_figure_draws_and_has_words():
     pictures.crossings(ax, times, "n", "c", {"$n^{2/3}$": 2 / 3})
     assert "slope" in alt_text(figure)
     plt.close(figure)
+
+
+def test_simulated_times_are_the_ratios_times_the_crossing_time():
+    cells = [(100, 0.45, 4.0), (200, 0.45, 4.0), (100, 0.3, 4.0)]
+    ratios = study.stopping_over_crossing(cells, 0.05, 3)
+    taus = study.simulated_times(ratios, [cells[2], cells[0]], "d", 0.05)
+    assert taus.dims == ("d", "run") and taus.d.values.tolist() == [0.3, 0.45]
+    np.testing.assert_allclose(taus / taus.t_star, ratios.values[[2, 0]])
+    np.testing.assert_allclose(taus, np.round(taus))
+
+
+def test_the_figures_of_two_panels_have_the_words_of_both():
+    times = study.crossing_times([100, 200], [0.3, 0.45], 0.05, [4.0])
+    cells = [(100, 0.45, 4.0), (200, 0.45, 4.0), (100, 0.3, 4.0)]
+    ratios = study.stopping_over_crossing(cells, 0.05, 3)
+    taus = [study.simulated_times(ratios, cells[:2], "n", 0.05), study.simulated_times(ratios, cells[::2], "d", 0.05)]
+    alarms = study.false_alarms(0.05, [32.0], 3, t_max=200).assign_coords(c=["rigorous"])
+    far = study.known_distance(100, 0.2, [0.3, 0.45], 0.05, 4.0, 3)
+    deltas = [1e-4, 1e-8, 1e-16]
+    slopes = study.factor_slopes(0.2, deltas)
+    sizes, paths = study.costs_by_distance(0.2, 1e-2, [0.0, 0.1, 0.2, 0.4]), study.example_paths(10, [0.0, 0.4], 3, 300)
+    drawn = {
+        "last slope": figures.draw_factor_four(study.exact_costs([0.2], deltas), 0.2, slopes, slopes),
+        "cross u_t": figures.draw_distances(sizes, 0.2, 144, paths, 0.05, 4.0),
+        "simulated means": figures.draw_crossings(times.sel(d=0.45), times.isel(c=0), *taus),
+        "rigorous, c = 32: 0.0 to 0.0 per cent": figures.draw_many_letters(alarms, {"rigorous": 32.0}, 0.05, far),
+    }
+    for words, figure in drawn.items():
+        FigureCanvasAgg(figure).draw()
+        assert words in alt_text(figure) and len(figure.axes) == 2
+        plt.close(figure)

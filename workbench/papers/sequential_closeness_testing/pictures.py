@@ -9,6 +9,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
+from workbench.figures.bands import sweep_bands
 from workbench.figures.slopes import loglog
 from workbench.figures.style import GUIDE, PALETTE
 from workbench.figures.words import describe
@@ -123,6 +124,28 @@ def crossings(
             ax,
             f"simulated means over the crossing time: {', '.join(f'{value:.2f}' for value in (mean / simulated.t_star).values)}",
         )
+
+
+def false_alarms(ax: Axes, alarms: xr.DataArray, constants: Mapping[str, float], delta: float) -> None:
+    """Share of runs (c, distribution, run) that err, a marker for each named constant, with delta as the level."""
+    places = range(alarms.sizes["distribution"])
+    for k, (name, c) in enumerate(constants.items()):
+        share = 100 * alarms.sel(c=name).mean("run")
+        label = f"{name}, c = {c:g}"
+        ax.plot(share, places, "os"[k], color=PALETTE[k], label=label)
+        describe(ax, f"{label}: {float(share.min()):.1f} to {float(share.max()):.1f} per cent")
+    ax.axvline(100 * delta, color="0.3", linestyle="--", label=r"$\delta$")
+    ax.set_yticks(places, alarms.distribution.values)
+    ax.set(xlabel="false alarms, per cent", title="equal distributions", xlim=(-0.3, 100 * delta + 1))
+    ax.legend(fontsize=9)
+
+
+def known_distance(ax: Axes, far: xr.Dataset) -> None:
+    """Median over runs of the saving (d, run) against the true distance, where eps is known."""
+    sweep_bands(ax, far.saving.rename(run="seed"), x="d", average="median")
+    ax.axhline(1, color="0.3", linewidth=1)
+    title = rf"$\epsilon={far.attrs['eps']:g}$ known, $n={far.attrs['n']}$"
+    ax.set(xlabel="true distance $d$", ylabel="batch size over samples", title=title, yscale="log")
 
 
 def z_paths_picture(

@@ -187,9 +187,31 @@ def stopping_over_crossing(
         found = z_sequential(uniform(n), half_moved(n, 0.0 if same else d), delta, c, runs, t_max=last, seed0=seed0)
         ratios.append(found.tau / t)
         censored.append(found.censored)
-    names = [f"n = {n}, d = {d:g}, c = {c:g}" for n, d, c in cells]
-    coords = {"cell": names, "censored": (("cell", "run"), censored)}
+    coords = {"cell": [_cell_name(cell) for cell in cells], "censored": (("cell", "run"), censored)}
     return xr.DataArray(ratios, dims=("cell", "run"), coords=coords, attrs={"long_name": "tau / t*"})
+
+
+def simulated_times(
+    ratios: xr.DataArray, cells: Sequence[tuple[int, float, float]], along: Literal["n", "d"], delta: float
+) -> xr.DataArray:
+    """The stopping times tau behind `stopping_over_crossing` at these cells, along n or d: dims (along, run), with t* beside."""
+    stars = [crossing_time(n, d, delta, c) for n, d, c in cells]
+    names = ratios.cell.values.tolist()
+    taus = ratios[[names.index(_cell_name(cell)) for cell in cells]].values * np.array(stars)[:, None]
+    places = [n if along == "n" else d for n, d, _ in cells]
+    return xr.DataArray(taus, dims=(along, "run"), coords={along: places, "t_star": (along, stars)})
+
+
+def _cell_name(cell: tuple[int, float, float]) -> str:
+    n, d, c = cell
+    return f"n = {n}, d = {d:g}, c = {c:g}"
+
+
+def example_paths(n: int, d_list: Sequence[float], runs: int, t_max: int, *, seed0: int = 0) -> xr.DataArray:
+    """Paths of Z from the uniform distribution on n letters and one at distance d: dims (d, run, check)."""
+    paths = [z_paths(uniform(n), half_moved(n, d), runs, t_max, seed0=seed0) for d in d_list]
+    coords = {"d": list(d_list), "check": check_times(t_max), "n": n}
+    return xr.DataArray(paths, dims=("d", "run", "check"), coords=coords, attrs={"long_name": "Z"})
 
 
 def false_alarms(
@@ -233,4 +255,5 @@ def known_distance(
             "accepts": last,
         },
         coords={"d": list(d_list)},
+        attrs={"eps": eps, "n": n},
     )
