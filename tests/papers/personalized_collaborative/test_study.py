@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from workbench.figures import alt_text
-from workbench.papers.personalized_collaborative import explorer, pictures, study
+from workbench.papers.personalized_collaborative import explorer, figures, pictures, study
 from workbench.papers.personalized_collaborative import rotated_digits as digits
 from workbench.papers.personalized_collaborative.simulated_users import simulated_over_exact
 
@@ -158,3 +158,28 @@ def test_every_figure_draws_and_has_words():
     pictures.digit_gaps(ax, {("BC", 0.0): 0.8 * local, ("BC", 90.0): local}, local, [0.0, 90.0])
     assert "BC, 0 degrees: 0.80 [0.80, 0.80]" in alt_text(figure)
     plt.close(figure)
+
+
+def test_the_notebooks_figures_label_their_arrays():
+    free, biased = (study.mean_gradients(MODEL, [1, 3], ETAS, 50, mode="wga", zeta=zeta) for zeta in (0.0, 1.0))
+    local = study.mean_gradients(MODEL, [1], ETAS, 50, mode="local")
+    speed = study.speed_up(free, 0.1, 50)
+    gains = study.shifted_gains(MODEL, [0, 1], [0.0, 0.3], N_list=(1, 3), T=30)
+    alone = digits.trained("local", range(3), 0.0, T=10, n0=60, ni=40)
+    half = {angle: alone.assign(gap=0.5 * alone.gap) for angle in (0.0, 90.0)}
+    twice = {angle: alone.assign(gap=2 * alone.gap) for angle in (0.0, 90.0)}
+    drawn = [
+        (figures.draw_speed_ups(speed, speed, 1.0, gains), "BC, $\\zeta=1$"),
+        (figures.draw_means(3, 1.0, local, free, biased, biased), "WGA, $\\zeta=1$"),
+        (figures.draw_digit_gaps(alone, half, twice, alone, twice), "BC, silent users"),
+    ]
+    for figure, label in drawn:
+        FigureCanvasAgg(figure).draw()
+        shown = [
+            text.get_text() for ax in figure.axes for text in (*ax.get_legend().get_texts(), *ax.get_xticklabels())
+        ]
+        assert label in shown
+    words = alt_text(drawn[-1][0])
+    assert "BC, 90 degrees: 0.50" in words and "WGA, 0 degrees: 2.00" in words
+    for figure, _ in drawn:
+        plt.close(figure)
