@@ -23,19 +23,11 @@ MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("
 
 
 def imported(path: Path) -> set[str]:
-    """The workbench modules that a file imports when it runs, anywhere in it (not those for type checkers alone)."""
+    """The workbench modules that a file imports anywhere in it, also for type checkers alone."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    checkers = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-        for inner in ast.walk(node)
-    }
     package = list(path.relative_to(ROOT).parent.parts)
     found = set()
     for node in ast.walk(tree):
-        if id(node) in checkers:
-            continue
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         if isinstance(node, ast.ImportFrom):

@@ -83,10 +83,6 @@ class FlatButBad(Problem[Tensor]):
         hidden = (self.samples * parameters[:-1]).abs().amax() == 0
         return torch.where(hidden, hinge(parameters[-1].abs() + radius, self.rho), torch.nan)
 
-    def corner_risk(self) -> float | Tensor:
-        """Population risk of the flat empirical minimum e_I: 1/4 (1 - rho)^2."""
-        return 0.25 * (1.0 - self.rho) ** 2
-
 
 @dataclass(frozen=True, eq=False)
 class HiddenValley(Problem[BlockState]):
