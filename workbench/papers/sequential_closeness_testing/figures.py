@@ -23,8 +23,9 @@ def draw_distances(sizes: xr.DataArray, eps: float, batch: int, paths: xr.DataAr
     """Costs (rule, d) by true distance beside paths of Z (d, run, check), whose distances are 0 and another, with u_t."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8))
     pictures.costs(left, sizes, eps, batch)
+    equal, apart = paths.values
     n, d, last = int(paths.n), float(paths.d[1]), int(paths.check[-1])
-    pictures.z_paths_picture(right, *paths.values, n, d, delta, c, last)
+    pictures.z_paths_picture(right, equal, apart, n, d, delta, c, last)
     return figure
 
 
