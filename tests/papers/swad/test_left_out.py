@@ -1,5 +1,7 @@
 """Leaving a domain out: what is trained on, what is held out, and that image folders behave like the digits."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from workbench.draws import Stratified, numbers
 from workbench.papers.swad.image_folders import domain_images, left_out_images
 from workbench.papers.swad.left_out import left_out, n_domains
 from workbench.papers.swad.rotated_digits import left_out_digits
+from workbench.papers.swad.study import experiment
 from workbench.problems.base import Problem
 from workbench.problems.networks.modules import rotated_mnist_cnn
 from workbench.problems.networks.resnet50 import ResNet50, load_backbone
@@ -179,3 +182,11 @@ def test_absent_data_are_named(tmp_path):
         left_out("PACS", 0, 0, label_noise=0.1)
     with pytest.raises(ValueError, match="static="):
         left_out("PACS", torch.tensor(0), 0)
+
+
+def test_the_cards_parameters_describe_an_experiment():
+    p = wb.card("swad").parameters(label_noise=0.2, variant="released", image_size=32)
+    made = experiment(p)
+    assert (made.label_noise, made.step_size, made.width, made.swad) == (0.2, p.lr, p.network_width, "SWAD released")
+    assert made.files == {"root": p.data_root, "image_size": 32} and made.window["tolerance"] == p.tolerance
+    assert experiment(p, label_noise=0.0) == replace(made, label_noise=0.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -183,6 +183,16 @@ class Experiment:
             problem, rule, seed=seed, steps=self.steps, every=self.every, batch_size=batch, ema_decay=self.ema_decay
         )
         return problem, path
+
+
+def experiment(p: Any, **changed: Any) -> Experiment:
+    """The experiment that the card's parameters `p` describe; `changed` names fields that differ, e.g. label_noise=0.0."""
+    files = {"root": p.data_root, "image_size": p.image_size}
+    described = Experiment(
+        p.dataset, p.label_noise, p.lr, p.steps, p.eval_every, p.batch_per_domain, p.n_converge, p.n_tolerance, p.tolerance,
+        p.variant, p.ema_decay, p.lawa_k, p.network_width, p.weights, files,
+    )  # fmt: skip
+    return replace(described, **changed)
 
 
 def study(
