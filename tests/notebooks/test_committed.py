@@ -51,18 +51,12 @@ def test_committed_executed_small_and_clean(path):
     assert sum("parameters" in cell["metadata"].get("tags", []) for cell in cells) == 1
 
 
-# Drawn before figures had words; a notebook leaves this list when its cells end with `wb.figures.show`.
-WORDLESS = {
-    "00_start_here",
-}
-
-
-@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path.stem not in WORDLESS], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_every_picture_has_an_alt_text(path):
     pictures = [
         output for cell in code_cells(path) for output in cell["outputs"] if "image/png" in output.get("data", {})
     ]
-    assert pictures, "a paper without a figure"
+    assert pictures, "a notebook without a figure"
     for picture in pictures:
         assert len(picture["metadata"].get("image/png", {}).get("alt", "").split()) >= 8, (
             "end the cell with wb.figures.show"
