@@ -145,6 +145,14 @@ def test_a_correlation_is_kendalls_tau():
     assert "at least 10" in pairs.correlation(x[:9], y[:9]).refused and "perfectly" in pairs.correlation(x, x).refused
 
 
+def test_the_tie_rule_of_a_correlation_is_about_the_two_samples():
+    rng = np.random.default_rng(1)
+    grid, other, rare = rng.integers(0, 5, 40).astype(float), rng.normal(size=40), np.repeat([0.0, 1.0], [36, 4])
+    assert pairs.correlation(grid, other).estimate == pytest.approx(stats.kendalltau(grid, other).statistic)
+    for x, y in ((rare, other), (other, rare), (rare, rng.permutation(rare))):
+        assert "equal samples" in pairs.correlation(x, y).refused
+
+
 def test_the_loaders_formulas_are_the_documents():
     assert [seeds.least_for_median(seeds.level(m)) for m in (3, 10, 20, 40)] == [6, 8, 9, 10]
     assert [seeds.least_for_share(t, True, 0.025) for t in (0.8, 0.9, 0.95)] == [17, 36, 72]
