@@ -16,11 +16,12 @@ from torch import Tensor
 
 from workbench import memory as memory_budget
 from workbench.checks import require_count, require_positive
+from workbench.draws.watched import without_host_random_numbers
 from workbench.dynamics.joining import dataset, joined
 from workbench.dynamics.labelled import Labelled, label
 from workbench.dynamics.progress import bar
 from workbench.dynamics.run import _divergences
-from workbench.dynamics.swept import Swept, in_words, no_host_random_numbers
+from workbench.dynamics.swept import Swept, in_words
 from workbench.parameters import ravel
 
 Axes = Mapping[str, Sequence[Any]]
@@ -187,6 +188,12 @@ class _Labels:
         stripped = {}
         for name, value in values.items():
             if isinstance(value, Mapping):
+                odd = [key for key, leaf in value.items() if not isinstance(leaf, Tensor)]
+                if odd:
+                    raise ValueError(
+                        f"{name} is a dict in which {odd[0]!r} is not a tensor: parameters are; return records side by side, as "
+                        "{**run.records, ...}"
+                    )
                 value = Labelled(ravel(dict(value)), ("parameter",))
             elif not isinstance(value, (Tensor, Labelled)):
                 value = _number(name, value)
@@ -243,7 +250,7 @@ def _evaluate(
     size = chunk_size or _count(outer) * _count(inner)
     while True:
         try:
-            joined = _chunks(one, _points(outer), _points(inner), size, limit, progress)
+            joined = _chunks(one, function, _points(outer), _points(inner), size, limit, progress)
             break
         except memory_budget.ChunkTooLarge as too_large:
             size = min(too_large.runs, size - 1)
@@ -271,6 +278,7 @@ def _count(grid: Axes) -> int:
 
 def _chunks(
     one: Callable[..., dict[str, Tensor]],
+    function: Callable,
     outer: dict[str, Tensor],
     inner: dict[str, Tensor],
     size: int,
@@ -290,7 +298,7 @@ def _chunks(
         for j in range(0, n_inner, columns):
             column = {name: values[j : j + columns] for name, values in inner.items()}
             with memory_budget.sharing(rows * columns, limit):
-                pieces.append(_vmapped(one, row, column))
+                pieces.append(_vmapped(one, function, row, column))
             shown.update(rows * columns)
         stripes.append({name: torch.cat([piece[name] for piece in pieces], 1) for name in pieces[0]})
     shown.close()
@@ -298,15 +306,18 @@ def _chunks(
 
 
 def _vmapped(
-    one: Callable[..., dict[str, Tensor]], row: dict[str, Tensor], column: dict[str, Tensor]
+    one: Callable[..., dict[str, Tensor]], function: Callable, row: dict[str, Tensor], column: dict[str, Tensor]
 ) -> dict[str, Tensor]:
     def over_columns(row_point: dict[str, Tensor]) -> dict[str, Tensor]:
         return torch.func.vmap(lambda column_point: one(**_swept(row_point), **_swept(column_point)))(column)
 
-    with in_words([*row, *column]), no_host_random_numbers():
+    def all_runs() -> dict[str, Tensor]:
         if row:
             return torch.func.vmap(over_columns)(row)
         return {name: value[None] for name, value in over_columns({}).items()}
+
+    with in_words([*row, *column]):
+        return without_host_random_numbers(all_runs, function)
 
 
 def _swept(point: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -320,4 +331,4 @@ def _divergence(found: list[Tensor], values: Mapping[str, Tensor]) -> dict[str, 
         first = torch.where(times < 0, never, times).amin()
         return {"diverged": (times >= 0).any(), "diverged_at": torch.where(first == never, -1, first)}
     numbers = [~torch.isfinite(value).all() for value in values.values() if value.is_floating_point()]
-    return {"diverged": torch.stack(numbers).any()} if numbers else {}
+    return {"diverged": torch.stack(numbers).any() if numbers else torch.tensor(False)}

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map_only
@@ -53,6 +51,13 @@ class Swept(Tensor):
         made = value.as_subclass(cls)
         made.axis = axis
         return made
+
+    def __hash__(self) -> int:
+        """Refused: a look-up in a dict or a set would find the wrapper, never the number."""
+        raise SweptValueError(_words([self.axis], "look-up (in a dict or a set)"))
+
+    def __divmod__(self, other: Any) -> tuple[Tensor, Tensor]:
+        return self // other, self % other
 
     @classmethod
     def __torch_function__(cls, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
@@ -106,7 +111,7 @@ def _words(axes: Sequence[str], what: str) -> str:
     )
 
 
-_SIGNS = ("vmap", "data-dependent control flow", ".item()", "functorch", "BatchedTensor")
+_SIGNS = ("vmap", "detach views in-place", "data-dependent control flow", ".item()", "functorch", "BatchedTensor")
 
 
 # pyrefly: ignore[deprecated]
@@ -128,27 +133,3 @@ def in_words(axes: Sequence[str]) -> Iterator[None]:
         else:
             text = _words(list(axes), "one number")
         raise SweptValueError(f"{text} (torch says: {str(error).splitlines()[0]})") from error
-
-
-# pyrefly: ignore[deprecated]
-@contextlib.contextmanager
-def no_host_random_numbers() -> Iterator[None]:
-    """Raises ValueError when NumPy's global generator or `random` was used: all runs of a chunk would share the numbers."""
-    before = _numpy_state(), random.getstate()
-    yield
-    after = _numpy_state(), random.getstate()
-    used = []
-    if before[0] != after[0]:
-        used.append("numpy.random")
-    if before[1] != after[1]:
-        used.append("random")
-    if used:
-        raise ValueError(
-            f"the swept function draws from {' and '.join(used)}: it is called once for all runs of a chunk, which would share "
-            "the numbers; use wb.draws.normal(seed, ...), whose numbers follow the run's seed"
-        )
-
-
-def _numpy_state() -> tuple[bytes, int]:
-    state = np.random.get_state(legacy=False)["state"]  # noqa: NPY002
-    return state["key"].tobytes(), state["pos"]
