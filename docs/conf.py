@@ -14,7 +14,7 @@ from workbench import __version__  # noqa: E402
 project = "workbench"
 version = release = __version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build", "jupyter_execute", "court-rates.md"]
+exclude_patterns = ["_build", "jupyter_execute", "court-rates.md", "court-audits.md"]
 
 # Notebooks are shown as they were committed.
 nb_execution_mode = "off"

@@ -8,7 +8,7 @@ import pytest
 from made_up_papers import Repository
 
 from workbench import claims
-from workbench.batch import auditing
+from workbench.batch import audit_table, auditing
 from workbench.batch.results.store import Record
 from workbench.claims.court import seals
 from workbench.claims.recording import as_json, record
@@ -64,3 +64,28 @@ def test_agreement_and_flips_are_counted_and_kept(toy, tmp_path):
     assert court["audit"]["modules_hash"] == seals.modules_hash(["workbench.claims.judging.family"])
     assert list(court["seals"]) == ["positive"] and seals.broken(toy.content, court) == {}
     assert "no-radius DOES NOT FLIP IT" in repr(claims.card("toy").verdicts["positive"])
+    assert "| toy | 1 ✔ | 0 | none | none | 0 of 1 |" in audit_table.text()
+    assert "- toy, `positive`: not flipped by no-radius" in audit_table.text()
+
+
+def test_the_table_of_the_documentation_counts_what_court_json_keeps(toy, tmp_path):
+    rng, audit = np.random.default_rng(0), auditing.audit_of("toy", 3, True)
+    good = [job_record(tmp_path / f"b{k}", toy, 1 + 0.5 * rng.standard_normal(12)) for k in range(3)]
+    found = auditing.rows(
+        toy,
+        good[0],
+        [good[1], good[2], job_record(tmp_path / "off", toy, rng.standard_normal(12))],
+        {"no-radius": job_record(tmp_path / "zero", toy, np.zeros(12))},
+    )
+    (tmp_path / "docs").mkdir()
+    assert audit_table.current() and not audit_table.write(), "a repository without a page on its court gets no table"
+    (tmp_path / "docs" / "court.md").touch()
+    auditing.record(toy, audit, found, good[0])
+    assert not audit_table.current() and audit_table.write() and audit_table.current() and not audit_table.write()
+    page = audit_table.place().read_text()
+    assert "| toy | 1 ✔ | 3 | 2 of 3 | none | 1 of 1 |" in page
+    assert "- toy, `positive`: reproduced as committed, inconclusive in 1 of 3 blocks" in page
+
+
+def test_the_committed_table_of_audits_is_current():
+    assert audit_table.current(), "`workbench sync` writes it"

@@ -13,8 +13,9 @@ def sync(
     papers: Annotated[list[str] | None, typer.Argument(help="Slugs; default: every paper with a notebook.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Change nothing; fail where a notebook differs.")] = False,
 ) -> None:
-    """Write the parameters cell of notebooks from their cards."""
+    """Write the parameters cell of notebooks from their cards, and the documentation's table of audits from court.json."""
     from workbench import claims
+    from workbench.batch import audit_table
     from workbench.batch import papers as known
     from workbench.claims.parameters import cell
 
@@ -27,8 +28,12 @@ def sync(
             differing += [problem] if (problem := cell.differs(notebook, parameters)) else []
         elif cell.write(notebook, parameters):
             console.print(f"{slug}: parameters cell written")
+    if check and not audit_table.current():
+        differing.append(f"{audit_table.place().name} is not what the court.json files say")
+    elif not check and audit_table.write():
+        console.print(f"{audit_table.place().name} written")
     if differing:
-        raise ValueError("\n".join([*differing, "`workbench sync` writes the cells from the cards"]))
+        raise ValueError("\n".join([*differing, "`workbench sync` writes them anew"]))
 
 
 def audit(
@@ -43,7 +48,7 @@ def audit(
 ) -> None:
     """Do the verdicts hold on other seeds, and could they have come out otherwise?"""
     from workbench import claims
-    from workbench.batch import auditing, provenance
+    from workbench.batch import audit_table, auditing, provenance
     from workbench.batch import papers as known
     from workbench.batch.plan import decide
     from workbench.batch.results.store import Store
@@ -74,4 +79,5 @@ def audit(
         console.print(auditing.table(card, found))
         if keep and preset == "laptop":
             auditing.record(card, one, found, committed)
+            audit_table.write()
     finish()
