@@ -141,6 +141,21 @@ def test_n_sam_ascends_along_the_full_gradient():
     torch.testing.assert_close(moved, START - ALPHA * expected, rtol=1e-14, atol=0)
 
 
+def test_dnsam_divides_by_the_norm_of_the_whole_gradient():
+    problem, rows = Samples(), torch.tensor([1, 3])
+    batch = (Samples.x[rows], Samples.y[rows])
+
+    def sampled(w):
+        return Samples.x[rows].T @ (Samples.x[rows] @ w - Samples.y[rows]) / 2
+
+    ascent = sampled(START) / problem.gradient(START).norm()
+    expected = START - 0.1 * sampled(START + RHO * ascent)
+    found = one_step(wb.optimizers.dnsam(0.1, RHO), problem, batch=batch)
+    torch.testing.assert_close(found, expected, rtol=1e-13, atol=0)
+    whole, same = (one_step(rule(0.1, RHO), problem) for rule in (wb.optimizers.dnsam, wb.optimizers.sam))
+    torch.testing.assert_close(whole, same, rtol=1e-13, atol=0)
+
+
 def test_random_ascent_has_length_rho_and_depends_on_the_seed_and_step():
     problem, rule = Samples(), wb.optimizers.random_sam(0.1, RHO)
     ends = [wb.run(problem, rule, start=START, seed=seed, steps=2).parameters for seed in (0, 1)]

@@ -36,6 +36,7 @@ from workbench.optimizers.pass_band import (
 )
 from workbench.optimizers.rule import EffectiveGradient, Filter, Plain, Rule
 from workbench.optimizers.sam import (
+    DNSAM,
     MSAM,
     NSAM,
     GradientPenalty,
@@ -46,6 +47,7 @@ from workbench.optimizers.sam import (
     RandomSAM,
     TwoStepUSAM,
     UnifiedSAM,
+    dnsam,
     gradient_penalty,
     hessian_usam,
     m_sam,
@@ -64,6 +66,7 @@ from workbench.optimizers.torch.adapter import as_torch
 from workbench.optimizers.torch.batch_norm import recompute_batch_norm
 
 __all__ = [
+    "DNSAM",
     "EMA",
     "LAWA",
     "MSAM",
@@ -118,6 +121,7 @@ __all__ = [
     "by_name",
     "continuized",
     "curvature_polynomial",
+    "dnsam",
     "filter_ratio",
     "gradient_descent",
     "gradient_penalty",

@@ -19,7 +19,10 @@ from workbench.parameters import Parameters, Scalar, add_scaled, leaves, scale, 
 
 
 class SDE(Protocol):
-    """A stochastic differential equation; a frozen dataclass (`eq=False`) of its coefficients."""
+    """A stochastic differential equation; a frozen dataclass (`eq=False`) of its coefficients.
+
+    It may also have `increment(oracle, x, dt, dw)`, drift dt + diffusion dw at once, where the two share gradients and products.
+    """
 
     def noise(self, x: Parameters) -> Parameters:
         """Anything of the shape of dW: usually x."""
@@ -52,6 +55,9 @@ class EulerMaruyama(Rule):
 
     def step(self, oracle: Oracle, parameters: Parameters, state: Any) -> tuple[Parameters, Any]:
         dw = self._dw(oracle, parameters)
+        increment = getattr(self.sde, "increment", None)
+        if increment is not None:
+            return add_scaled(parameters, 1.0, increment(oracle, parameters, self.dt, dw)), state
         moved = add_scaled(parameters, self.dt, self.sde.drift(oracle, parameters))
         return add_scaled(moved, 1.0, self.sde.diffusion(oracle, parameters, dw)), state
 

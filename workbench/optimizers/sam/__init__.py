@@ -1,5 +1,6 @@
 """Sharpness-aware minimisation: one file per variant, with its equation, its curvature polynomial and its constructor."""
 
+from workbench.optimizers.sam.dnsam import DNSAM, dnsam
 from workbench.optimizers.sam.gradient_penalty import GradientPenalty, gradient_penalty
 from workbench.optimizers.sam.hessian_usam import HessianUSAM, hessian_usam
 from workbench.optimizers.sam.m_sam import MSAM, m_sam
@@ -12,6 +13,7 @@ from workbench.optimizers.sam.sam import UnifiedSAM, sam, unified_sam, usam
 from workbench.optimizers.sam.two_step_usam import TwoStepUSAM, two_step_usam
 
 __all__ = [
+    "DNSAM",
     "MSAM",
     "NSAM",
     "GradientPenalty",
@@ -22,6 +24,7 @@ __all__ = [
     "RandomSAM",
     "TwoStepUSAM",
     "UnifiedSAM",
+    "dnsam",
     "gradient_penalty",
     "hessian_usam",
     "m_sam",

@@ -1,0 +1,34 @@
+"""SAM that divides by the norm of the whole gradient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from workbench.optimizers.momentum import Descent, Momentum, around
+from workbench.optimizers.oracle import Oracle
+from workbench.optimizers.rule import EffectiveGradient, constructor
+from workbench.optimizers.schedules import HyperParameter, at
+from workbench.parameters import Parameters, add_scaled, norm
+
+
+@dataclass(frozen=True)
+class DNSAM(EffectiveGradient):
+    """g~(x) = g(x + rho g(x)/|grad f(x)|), f the loss over all samples without noise (arXiv:2301.08203, "DNSAM").
+
+    The displacement has no bound: where grad f(x) = 0 it is infinite and the run diverges. Without samples or noise it is SAM.
+    """
+
+    rho: HyperParameter
+    name = "dnsam"
+
+    def __call__(self, oracle: Oracle, parameters: Parameters) -> Parameters:
+        size = norm(oracle.full.gradient(parameters))
+        return oracle.gradient(add_scaled(parameters, at(self.rho, oracle.step) / size, oracle.gradient(parameters)))
+
+
+@constructor
+def dnsam(
+    step_size: HyperParameter, rho: HyperParameter, *, beta: HyperParameter = 0.0, momentum: Momentum | None = None
+) -> Descent:
+    """SAM normalised by the gradient over all samples (see `DNSAM`)."""
+    return around(DNSAM(rho), step_size, beta, momentum)
