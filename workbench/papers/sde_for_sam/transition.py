@@ -77,5 +77,5 @@ def backward_kolmogorov_1d(
         moved = -bands[1] * now
         moved[:-1] += upper[:-1] * now[1:]
         moved[1:] += lower[1:] * now[:-1]
-        found.append(solve_banded((1, 1), implicit, now + dt / 2 * moved, check_finite=False))
+        found.append(np.asarray(solve_banded((1, 1), implicit, now + dt / 2 * moved, check_finite=False)))
     return np.stack(found)

@@ -133,13 +133,14 @@ def coefficients_1d(
 
     def mean(x: np.ndarray) -> np.ndarray:
         slope = f.slope(x)
-        return {"sgd": 0 * slope, "usam": slope}.get(
-            kind, np.sign(slope) * projected_normal_mean(np.abs(slope) / sigma, 1)
-        )
+        if kind == "sam":
+            return np.sign(slope) * projected_normal_mean(np.abs(slope) / sigma, 1)
+        return slope if kind == "usam" else np.zeros_like(slope)
 
     def spread(x: np.ndarray) -> np.ndarray:
-        one = np.ones_like(x)
-        return {"sgd": 0 * one, "usam": one}.get(kind, projected_normal_slope(np.abs(f.slope(x)) / sigma, 1) / sigma)
+        if kind == "sam":
+            return np.asarray(projected_normal_slope(np.abs(f.slope(x)) / sigma, 1)) / sigma
+        return np.full_like(x, kind == "usam")
 
     return (
         lambda x: -(f.slope(x) + rho * f.curvature(x) * mean(x)),
