@@ -18,8 +18,10 @@ from workbench.problems.factorised.diagonal_network import (
 )
 from workbench.problems.factorised.diagonal_potential import argmin_phi, interpolation_multipliers, phi, phi_gradient
 from workbench.problems.factorised.matrix_sensing import MatrixSensing, matrix_sensing, measured_matrix
+from workbench.problems.finite_sum import FiniteSum, interpolation_gap
 from workbench.problems.landscapes.quadratic import Quadratic, quadratic, random_rotation
 from workbench.problems.landscapes.rippled_parabola import RippledParabola
+from workbench.problems.landscapes.rippled_sum import RippledSum, rippled_sum
 from workbench.problems.landscapes.scalar import ScalarFactorisation, TwoBasins
 from workbench.problems.landscapes.scaled import Scaled
 from workbench.problems.landscapes.xy_model import ProductLoss, drift_rate, trapped_level
@@ -37,6 +39,7 @@ from workbench.problems.linear.models import (
     logistic_regression,
     random_least_squares,
 )
+from workbench.problems.linear.robust_regression import RobustRegression
 from workbench.problems.linear.sparse_regression import SparseRegression, sparse_regression
 
 __all__ = [
@@ -45,6 +48,7 @@ __all__ = [
     "DeepLinear",
     "DiagonalNetwork",
     "FiniteData",
+    "FiniteSum",
     "GaussianDesign",
     "LeastSquares",
     "LogisticRegression",
@@ -56,6 +60,8 @@ __all__ = [
     "ProductNetwork",
     "Quadratic",
     "RippledParabola",
+    "RippledSum",
+    "RobustRegression",
     "ScalarFactorisation",
     "Scaled",
     "SparseRegression",
@@ -70,6 +76,7 @@ __all__ = [
     "drift_rate",
     "first_order_decay_rate",
     "fourth_moment_constants",
+    "interpolation_gap",
     "interpolation_multipliers",
     "least_squares",
     "logistic_regression",
@@ -82,6 +89,7 @@ __all__ = [
     "random_least_squares",
     "random_rotation",
     "rho_for_stability_number",
+    "rippled_sum",
     "sam_stability_number",
     "sparse_regression",
     "trapped_level",

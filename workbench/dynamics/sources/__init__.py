@@ -1,6 +1,12 @@
 """Where gradients come from: a source makes the oracle of each step of a run."""
 
 from workbench.dynamics.sources.adversarial import Adversarial
+from workbench.dynamics.sources.enumeration import expectation
+from workbench.dynamics.sources.expected_residual import (
+    ExpectedResidual,
+    expected_residual,
+    smoothness_probabilities,
+)
 from workbench.dynamics.sources.masked import Masked
 from workbench.dynamics.sources.noise import AdditiveNoise, LabelNoise
 from workbench.dynamics.sources.samples import AllSamples, Importance, Minibatches, SampleOracle, Stream
@@ -10,6 +16,7 @@ __all__ = [
     "AdditiveNoise",
     "Adversarial",
     "AllSamples",
+    "ExpectedResidual",
     "Importance",
     "LabelNoise",
     "Masked",
@@ -17,4 +24,7 @@ __all__ = [
     "SampleOracle",
     "Stream",
     "Users",
+    "expectation",
+    "expected_residual",
+    "smoothness_probabilities",
 ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from workbench.checks import require_count
@@ -72,12 +74,35 @@ class Groups:
         return torch.func.vmap(self.problem.gradient, (0, 0))(xs, self.batches)
 
 
+class Outcomes(NamedTuple):
+    """Everything that one step of a source may draw: its draw (None where it draws nothing), its possible rows, their chances."""
+
+    draw: Draw | None
+    rows: Shaped[Tensor, "outcome ..."]
+    chances: Float[Tensor, " outcome"]
+
+
+class SecondMoment(NamedTuple):
+    """E|g_S(x)|^2 = sum_i samples_i |grad f_i(x)|^2 + full |grad f(x)|^2 of a step's gradient g_S, exactly and at every x."""
+
+    samples: Float[Tensor, " sample"]
+    full: float
+
+
 @dataclass(frozen=True)
 class AllSamples(Source):
     """Every step sees all samples: the gradient of the loss."""
 
     def oracle(self, moment: Moment) -> SampleOracle:
         return SampleOracle(self, moment)
+
+    def outcomes(self, problem: Problem, most: int) -> Outcomes:
+        """The one outcome."""
+        return Outcomes(None, torch.zeros(1), torch.ones(1, dtype=torch.float64))
+
+    def second_moment(self, problem: Problem) -> SecondMoment:
+        """|grad f|^2."""
+        return SecondMoment(torch.zeros(problem.n_samples, dtype=torch.float64), 1.0)
 
 
 @dataclass(frozen=True)
@@ -128,6 +153,40 @@ class Minibatches(Source):
     def oracle(self, moment: Moment) -> SampleOracle:
         return SampleOracle(self, moment, gather(moment.problem.data, moment.draws.row(self.draw(moment.problem))))
 
+    def outcomes(self, problem: Problem, most: int) -> Outcomes:
+        """All subsets ("tau-nice") or all tuples ("replacement"), equally likely.
+
+        Raises ValueError where there are more than `most`, and where steps are not independent and alike.
+        """
+        draw, n = self._independent(problem, "outcomes"), problem.n_samples
+        # pyrefly: ignore[unnecessary-type-conversion]
+        size = int(self.size)
+        subsets = self.sampling == "tau-nice"
+        _refuse_too_many(math.comb(n, size) if subsets else n**size, most)
+        listed = itertools.combinations(range(n), size) if subsets else itertools.product(range(n), repeat=size)
+        rows = torch.tensor(list(listed))
+        return Outcomes(draw, rows, torch.full((len(rows),), 1 / len(rows), dtype=torch.float64))
+
+    def second_moment(self, problem: Problem) -> SecondMoment:
+        """Of tau of n samples: 1/(tau n) and 1 - 1/tau for independent ones; for subsets (n - tau)/(tau (n - 1) n) and
+        n (tau - 1)/(tau (n - 1)) (arXiv:2503.02225, Section 3.1).
+        """
+        self._independent(problem, "second moment")
+        # pyrefly: ignore[unnecessary-type-conversion]
+        n, tau = problem.n_samples, int(self.size)
+        # Of n = 1 sample every subset is the whole.
+        left = (n - tau) / max(n - 1, 1) if self.sampling == "tau-nice" else 1.0
+        return SecondMoment(torch.full((n,), left / (tau * n), dtype=torch.float64), 1 - left / tau)
+
+    def _independent(self, problem: Problem, what: str) -> Draw:
+        draw = self.draw(problem)
+        if self.sampling == "epoch" or problem.strata:
+            raise ValueError(
+                f"the {what} of one step need steps that are independent and alike: sampling must be 'tau-nice' or "
+                f"'replacement' of a problem without strata, got {self.sampling!r}"
+            )
+        return draw
+
 
 @dataclass(frozen=True, eq=False)
 class Importance(Source):
@@ -147,6 +206,12 @@ class Importance(Source):
         if self.p.dim() != 1 or (smallest is not None and not smallest >= 0):
             raise ValueError(f"p must be a vector of probabilities >= 0, one per sample, got {self.p!r}")
 
+    @property
+    def draw(self) -> Uniform:
+        """The stream of places on [0, 1), which the cumulative probabilities turn into indices."""
+        # pyrefly: ignore[unnecessary-type-conversion]
+        return Uniform("importance", (int(self.size),))
+
     def oracle(self, moment: Moment) -> SampleOracle:
         problem = moment.problem
         if self.p.shape[0] != problem.n_samples:
@@ -154,13 +219,35 @@ class Importance(Source):
                 f"p has {self.p.shape[0]} entries and {type(problem).__name__} {problem.n_samples} samples"
             )
         chances = self.p / self.p.sum()
-        # pyrefly: ignore[unnecessary-type-conversion]
-        chance = moment.draws.row(Uniform("importance", (int(self.size),))).to(chances.device)
+        chance = moment.draws.row(self.draw).to(chances.device)
         # The first index whose cumulative sum is above; rounding may leave the last sum just below 1.
         indices = torch.searchsorted(chances.cumsum(0), chance.to(chances.dtype).contiguous(), right=True)
         indices = indices.clamp(max=problem.n_samples - 1)
         weights = 1 / (problem.n_samples * chances[indices]) if self.weighted else None
         return SampleOracle(self, moment, gather(problem.data, indices), weights)
+
+    def outcomes(self, problem: Problem, most: int) -> Outcomes:
+        """All tuples of samples of probability > 0. Raises ValueError where there are more than `most`."""
+        chances = self.p / self.p.sum()
+        seen = chances > 0
+        # pyrefly: ignore[unnecessary-type-conversion]
+        size = int(self.size)
+        _refuse_too_many(int(seen.sum()) ** size, most)
+        # The middle of each sample's interval of [0, 1).
+        places = (chances.cumsum(0) - chances / 2)[seen].expand(size, -1)
+        tuples = [torch.cartesian_prod(*one).reshape(-1, size) for one in (places, chances[seen].expand(size, -1))]
+        return Outcomes(self.draw, tuples[0].double(), tuples[1].double().prod(1))
+
+    def second_moment(self, problem: Problem) -> SecondMoment:
+        """1/(tau n^2 p_i) and 1 - 1/tau for tau = `size`. Raises ValueError where the mean gradient is not that of the loss."""
+        chances = self.p.double() / self.p.double().sum()
+        if not self.weighted or not (chances > 0).all():
+            raise ValueError(
+                "the gradient is biased: E g = sum_i p_i grad f_i without weights, and samples of probability 0 are never "
+                "seen; give weighted=True and probabilities > 0"
+            )
+        n = len(chances)
+        return SecondMoment(1 / (self.size * n**2 * chances), 1 - 1 / self.size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,6 +260,13 @@ class Stream(Source):
 
     def oracle(self, moment: Moment) -> SampleOracle:
         return SampleOracle(self, moment, self.sample(moment.draws))
+
+
+def _refuse_too_many(count: int, most: int) -> None:
+    if count > most:
+        raise ValueError(
+            f"one step has {count:,} outcomes, more than most={most:,}: take fewer samples, a smaller size, or more of most"
+        )
 
 
 def gather(data: Batch, indices: Tensor) -> Batch:

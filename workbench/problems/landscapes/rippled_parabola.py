@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from workbench import draws
 from workbench.checks import require_nonnegative, require_positive
 from workbench.draws import Seed
+from workbench.parameters import concrete
 from workbench.problems.base import Batch, Problem
 
 
@@ -42,3 +45,29 @@ class RippledParabola(Problem[Tensor]):
     def smoothness(self) -> float | Tensor:
         """Lipschitz constant of the gradient, 2 + 2a."""
         return 2 + 2 * self.ripple
+
+    @property
+    def pl_constant(self) -> float:
+        """Largest alpha with f'(x)^2 >= 2 alpha f(x) everywhere, to rounding; 0 where a second critical point exists.
+
+        For a = 3 it is attained at x = 2.2017. Raises ValueError inside a sweep, where a differs from run to run.
+
+        >>> round(RippledParabola(3.0).pl_constant, 6)
+        0.175531
+        """
+        ripple = concrete(torch.as_tensor(self.ripple))
+        if ripple is None:
+            raise ValueError("pl_constant searches along x: ask for it outside the sweep")
+
+        def ratio(x):
+            # numpy's sinc keeps the digits of sin near 0, where numerator and denominator vanish together.
+            s = np.sinc(np.asarray(x) / np.pi)
+            return (2 + 2 * ripple * s * np.cos(x)) ** 2 / (2 * (1 + ripple * s**2))
+
+        # |f'| >= 2|x| - a and f <= x^2 + a: beyond these x the ratio is above what it is at the first ripples.
+        x = np.linspace(0, ripple + 2 + np.pi, 4001)
+        least = int(ratio(x).argmin())
+        ends = x[max(least - 1, 0)], x[min(least + 1, 4000)]
+        found = float(minimize_scalar(ratio, bounds=ends, method="bounded", options={"xatol": 1e-12}).fun)
+        slopes = 2 * x + ripple * np.sin(2 * x)
+        return 0.0 if (slopes[1:] < 0).any() else min(found, float(ratio(x).min()))

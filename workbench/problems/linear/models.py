@@ -71,6 +71,13 @@ class _LinearModel(Problem[Tensor]):
         inputs, targets = self.data if batch is None else batch
         return inputs.mT @ self._slopes(inputs @ parameters, targets) / inputs.shape[0] + self.l2 * parameters
 
+    def weighted_gradient(
+        self, parameters: Float[Tensor, " feature"], batch: Batch, weights: PerSample
+    ) -> Float[Tensor, " feature"]:
+        inputs, targets = batch
+        slopes = weights * self._slopes(inputs @ parameters, targets)
+        return inputs.mT @ slopes / inputs.shape[0] + self.l2 * weights.mean() * parameters
+
     @property
     def minimiser(self) -> Float[Tensor, " feature"]:
         raise NotImplementedError
@@ -110,6 +117,19 @@ class LeastSquares(_LinearModel):
     def smoothness(self) -> Float[Tensor, ""]:
         """Lipschitz constant of the gradient."""
         return self.spectrum[-1]
+
+    @property
+    def sample_smoothness(self) -> PerSample:
+        """L_i = |x_i|^2 + l2 of every sample's loss."""
+        return (self.inputs**2).sum(1) + self.l2
+
+    @property
+    def sample_minima(self) -> PerSample:
+        """The least value of every sample's loss, l2 t_i^2/(2 (l2 + |x_i|^2))."""
+        squares = (self.inputs**2).sum(1)
+        # Without penalty a sample is fitted exactly, unless its input is zero.
+        shares = self.l2 / (self.l2 + squares) if self.l2 > 0 else (squares == 0).to(squares.dtype)
+        return 0.5 * shares * self.targets**2
 
     @property
     def pl_constant(self) -> Float[Tensor, ""]:
@@ -168,6 +188,25 @@ class LogisticRegression(_LinearModel):
     def strong_convexity(self) -> float:
         """alpha = l2."""
         return self.l2
+
+    @property
+    def sample_smoothness(self) -> PerSample:
+        """L_i = |x_i|^2/4 + l2 of every sample's loss."""
+        return (self.inputs**2).sum(1) / 4 + self.l2
+
+    @property
+    def sample_minima(self) -> PerSample:
+        """The least value of every sample's loss: of log(1 + exp(-m)) + l2 m^2/(2 |x_i|^2) over the margin m, to rounding."""
+        squares = (self.inputs**2).sum(1).double()
+        # The derivative l2 m/|x|^2 - sigmoid(-m) rises through zero between 0 and |x|^2/(2 l2); a zero input has margin 0.
+        curvature = torch.where(squares > 0, self.l2 / squares, torch.inf)
+        low, high = torch.zeros_like(squares), 0.5 / curvature
+        for _ in range(64):
+            middle = (low + high) / 2
+            below = torch.nan_to_num(curvature * middle) < torch.sigmoid(-middle)
+            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+        penalty = torch.where(squares > 0, 0.5 * curvature * low**2, 0.0)
+        return (penalty - functional.logsigmoid(low)).to(self.inputs.dtype)
 
     @property
     def minimiser(self) -> Float[Tensor, " feature"]:
