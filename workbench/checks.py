@@ -35,6 +35,24 @@ def require_count(name: str, value: object, low: int = 1, high: int | None = Non
         raise ValueError(f"{name} must be an int {allowed}, got {value!r}")
 
 
+def require_within(name: str, values: Tensor, low: float = 0.0, high: float = 1.0) -> None:
+    """Raise ValueError unless `values` are floating-point numbers in [low, high] (NaN is outside), and name the usual cause.
+
+    Inside `torch.func.vmap`, where each run has its own numbers, only their type is looked at.
+    """
+    if not values.is_floating_point():
+        raise ValueError(
+            f"{name} must be floating-point numbers in [{low:g}, {high:g}], got {values.dtype}: convert them"
+        )
+    if not values.numel():
+        return
+    least, most = concrete(values.min()), concrete(values.max())
+    if least is None or most is None or (low <= least and most <= high):
+        return
+    advice = ": divide bytes by 255" if (low, high) == (0.0, 1.0) and least >= 0 and 2 < most <= 255 else ""
+    raise ValueError(f"{name} must lie in [{low:g}, {high:g}], got values from {least:.4g} to {most:.4g}{advice}")
+
+
 def refuse_outside(
     name: str,
     value: object,

@@ -1,6 +1,6 @@
 """What is minimised: losses with known structure, each with its data, an initialiser from a seed and its closed-form truths."""
 
-from workbench.problems import networks
+from workbench.problems import attacks, calibration, networks
 from workbench.problems.base import Measure, Problem
 from workbench.problems.classifier import Classifier, circle, classifier
 from workbench.problems.factorised.deep_linear import DeepLinear, deep_linear
@@ -68,6 +68,8 @@ __all__ = [
     "SquaresNetwork",
     "TwoBasins",
     "argmin_phi",
+    "attacks",
+    "calibration",
     "circle",
     "classifier",
     "decay_rate",

@@ -25,7 +25,9 @@ __all__ = [
     "wide_resnet",
 ]
 
-Norm = Literal["group", "batch"]
+Norm = Literal["group", "batch", "running"]
+"""GroupNorm; BatchNorm of the present batch alone, a pure function; BatchNorm with statistics kept for evaluation, for training
+loops of one's own."""
 
 
 def mlp(sizes: Sequence[int], activation: str = "tanh") -> nn.Sequential:
@@ -158,8 +160,8 @@ def _norm(norm: Norm) -> Callable[[int], nn.Module]:
         raise ValueError(f"norm must be one of {', '.join(get_args(Norm))}, got {norm!r}")
     if norm == "group":
         return lambda width: nn.GroupNorm(width // 2, width)
-    # Statistics of the present batch only: running ones are state, which a loss of the parameters cannot have.
-    return lambda width: nn.BatchNorm2d(width, track_running_stats=False)
+    # Running statistics are state, which a loss of the parameters cannot have.
+    return lambda width: nn.BatchNorm2d(width, track_running_stats=norm == "running")
 
 
 def count_parameters(module: nn.Module) -> int:
