@@ -89,3 +89,10 @@ def test_bad_arguments_are_refused():
         least_squares(DATA["diabetes"], l2=-1.0)
     with pytest.raises(ValueError, match="n must be an int >= 1"):
         random_least_squares(0, 0, 3)
+
+
+@pytest.mark.parametrize("make", [wb.problems.least_squares, wb.problems.logistic_regression])
+@pytest.mark.parametrize("data", [(torch.ones(3, 1), torch.ones(3)), torch.ones(3, 1), "digits"])
+def test_own_tensors_belong_into_the_classes(make, data):
+    with pytest.raises(ValueError, match=r"LeastSquares\(inputs, targets\)"):
+        make(data)

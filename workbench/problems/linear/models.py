@@ -261,13 +261,18 @@ def logistic_regression(data: Samples, *, l2: float = 0.01) -> LogisticRegressio
 
     Raises ValueError for data without classes, and where l2 is not > 0.
     """
+    inputs, targets = _design(data)
     if data.train_targets.is_floating_point():
         raise ValueError("logistic_regression needs a data set with classes; use least_squares for numbers")
-    inputs, targets = _design(data)
     return LogisticRegression(inputs, targets, l2)
 
 
 def _design(data: Samples) -> tuple[Tensor, Tensor]:
+    if not hasattr(data, "train_inputs"):
+        raise ValueError(
+            f"data must be a data set of workbench.data, got {type(data).__name__}; for your own tensors build "
+            "LeastSquares(inputs, targets) or LogisticRegression(inputs, targets) of workbench.problems"
+        )
     inputs, targets = data.train_inputs.flatten(1).double(), data.train_targets
     if targets.is_floating_point():
         return inputs, targets.double() - targets.double().mean()
