@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import resource
+import signal
 import statistics
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 
 import numpy as np
+import psutil
 import xarray
 
 import workbench as wb
@@ -35,7 +38,7 @@ IMPORTS = "import torch, xarray, seaborn\nimport matplotlib.pyplot as plt\nimpor
 
 def rows() -> list[dict[str, object]]:
     """Seconds of wall time where the text says so, CPU seconds of all processes elsewhere."""
-    return [*_overhead(), _faults(), _open()]
+    return [*_overhead(), _faults(), _signals(), _open()]
 
 
 @contextmanager
@@ -126,6 +129,69 @@ def _faults() -> dict[str, object]:
     equal = "equal" if claims[True] == claims[False] and len(claims[True]) == count else "DIFFERENT"
     note = f"wall seconds; claims.json of the two stores: {equal}"
     return row("200 smoke jobs, two workers, a fault every ten", seconds[True], "undisturbed", seconds[False], note)
+
+
+def _signals(count: int = 30, jobs: int = 24) -> dict[str, object]:
+    """`count` random signals to the program, its fork server, its workers and kernels, started again whenever it has ended."""
+    chance, names = random.Random(0), ("INT", "TERM", "KILL", "HUP", "QUIT", "ABRT", "SEGV", "USR1", "STOP")
+    words = ["run", "toy", "--grid", "rho=" + ",".join(map(str, range(jobs))), "-p", "text=slow", "-j", "2"]
+    lost = twice = sent = restarts = 0
+    with _repository(FAULTS) as repository:
+        faults = repository.root / "faults"
+        faults.mkdir()
+        start = time.monotonic()
+        while True:
+            kept, before = repository.content(), len(_started(faults))
+            finished = {r["parameters"]["rho"] for r in repository.records() if r["status"] == "finished"}
+            program = repository.start(*words, FAULTS=str(faults))
+            with subprocess.Popen(["cat"], stdin=program.stdout, stdout=subprocess.DEVNULL):
+                while sent < count and program.poll() is None:
+                    time.sleep(chance.uniform(0.2, 3.0))
+                    sent += _strike(program, chance, getattr(signal, "SIG" + chance.choice(names)))
+                program.wait(600)
+            now = repository.content()
+            lost += sum(now.get(name) != content for name, content in kept.items() if name.split("/")[1] in _done(kept))
+            twice += len(finished & set(_started(faults)[before:]))
+            if sent >= count and program.returncode == 0:
+                break
+            restarts += 1
+        seconds, records, claims = time.monotonic() - start, repository.records(), repository.claims()
+        verified = repository("verify", "--store", str(repository.runs)).returncode == 0
+    with _repository(FAULTS) as repository:
+        start = time.monotonic()
+        repository(*words, timeout=3600)
+        undisturbed, equal = time.monotonic() - start, repository.claims() == claims
+    whole = [record["status"] for record in records] == ["finished"] * jobs and verified and equal
+    note = f"wall seconds; {sent} signals, started again {restarts} times: {lost} files lost, {twice} jobs run twice; "
+    note += "every job finished, claims.json equal" if whole else "INCOMPLETE"
+    return row(f"{jobs} jobs, {count} random signals", seconds, "undisturbed", undisturbed, note)
+
+
+def _strike(program: subprocess.Popen[str], chance: random.Random, number: signal.Signals) -> bool:
+    """Send the signal to the program or one of its descendants; a stopped one goes on after half a second."""
+    try:
+        process = chance.choice([psutil.Process(program.pid), *psutil.Process(program.pid).children(recursive=True)])
+        process.send_signal(number)
+        if number == signal.SIGSTOP:
+            time.sleep(0.5)
+            process.send_signal(signal.SIGCONT)
+    except psutil.NoSuchProcess:
+        return False
+    return True
+
+
+def _started(faults: Path) -> list[float]:
+    log = faults / "started"
+    return [float(line.split()[2]) for line in log.read_text().splitlines()] if log.exists() else []
+
+
+def _done(content: dict[str, bytes]) -> set[str]:
+    """Hashes of the jobs that were finished."""
+    return {
+        name.split("/")[1]
+        for name, text in content.items()
+        if name.endswith("job.json") and json.loads(text)["status"] == "finished"
+    }
 
 
 def _open() -> dict[str, object]:
