@@ -110,8 +110,8 @@ def _papers() -> Finding:
 def _compiler() -> Finding:
     name = os.environ.get("CXX") or next((word for word in ("c++", "g++", "clang++") if shutil.which(word)), None)
     if name is None or not shutil.which(name):
-        return Finding("compiler", "none", "long runs stay uncompiled and slower; install g++ (or set CXX)")
-    return Finding("compiler", f"{name}, long runs are compiled")
+        return Finding("compiler", "none", "compile=True has no effect; install g++ (or set CXX)")
+    return Finding("compiler", f"{name}, for compile=True")
 
 
 def _threads() -> Finding:

@@ -133,9 +133,9 @@ def run(
         steps, NaN if none. The run goes on.
     start: the parameters to start from, or the `checkpoint` of a run to go on with (of the same rule; integrals start at zero).
     blowup: a parameter above this in absolute value means divergence.
-    compile: compile blocks of steps with `torch.compile`'s inductor; None for long runs only (see `stepping.LONG`), while
-        shorter ones are traced, so that a step runs without looking at the Python code again; False takes every step as
-        written. The results agree to rounding. A compiled run cannot be differentiated through.
+    compile: None traces a run of 100 steps or more, so that a step runs without looking at the Python code again; True compiles
+        blocks of steps with `torch.compile`'s inductor (some seconds once, which long runs win back); False takes every step
+        as written. The results agree to rounding. A compiled run cannot be differentiated through.
     Raises ValueError before the first step when an argument is out of range, the initial loss is not finite, or the rule asks
     for something that the source cannot give.
     """

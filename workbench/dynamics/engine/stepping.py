@@ -18,19 +18,12 @@ from workbench.dynamics.engine.traced import Traced, differentiating
 
 BLOCKS = 64
 """Blocks taken in one call at most, between two updates of the progress bar."""
-LONG = 40_000
-"""Runs of at least this many steps are compiled by default: shorter ones end, traced, before the compiler would."""
 MEDIUM = 100
 """Runs of at least this many steps are traced by default; tracing takes the time of some ten steps."""
 STRETCH = 64
 """Most steps taken at once when traced: the random numbers of all of them are held."""
 
 log = logging.getLogger("workbench")
-
-
-def wanted_compiled(compile: bool | None, total: int) -> bool:
-    """Whether to compile: as asked, else for long runs."""
-    return (total >= LONG if compile is None else compile) and compiler_found()
 
 
 class Stepper:
@@ -41,7 +34,7 @@ class Stepper:
 
     def __init__(self, fixed: Fixed, table: Table, compile: bool | None, total: int) -> None:
         self._fixed, self._table = fixed, table
-        self._compiled = wanted_compiled(compile, total)
+        self._compiled = bool(compile) and compiler_found()
         traced = compile is None and total >= MEDIUM and not self._compiled
         self._traced, self._started = Traced() if traced else None, False
         # A stretch of rows may take an eighth of what a run may.
