@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from workbench.checks import refuse_outside
 from workbench.optimizers.oracle import Oracle
-from workbench.optimizers.rule import EffectiveGradient, Plain, Rule
+from workbench.optimizers.rule import EffectiveGradient, Plain, Remembered, Rule
 from workbench.optimizers.schedules import HyperParameter, at
 from workbench.parameters import Parameters, Scalar, tree_map, zeros_like
 
@@ -46,17 +46,23 @@ class Adam(Rule):
         """The effective gradient's name with "adam"."""
         return f"{self.gradient.name}+adam"
 
-    def init(self, parameters: Parameters) -> AdamState:
-        """The state before the first step."""
-        return AdamState(zeros_like(parameters), zeros_like(parameters))
+    @property
+    def cost(self) -> float | None:
+        return self.gradient.cost
 
-    def step(self, oracle: Oracle, parameters: Parameters, state: AdamState) -> tuple[Parameters, AdamState]:
+    def init(self, parameters: Parameters) -> Any:
+        """The state before the first step: an `AdamState`, beside what the effective gradient remembers."""
+        start = AdamState(zeros_like(parameters), zeros_like(parameters))
+        return Remembered.of(start, self.gradient.init(parameters))
+
+    def step(self, oracle: Oracle, parameters: Parameters, state: Any) -> tuple[Parameters, Any]:
         """One update."""
+        own, memory = Remembered.parts(state)
         step_size = at(self.step_size, oracle.step)
         beta, beta_square = at(self.beta, oracle.step), at(self.beta_square, oracle.step)
-        gradient = self.gradient(oracle, parameters)
-        mean = tree_map(lambda m, g: torch.lerp(m, g, _like(1 - beta, m)), state.mean, gradient)
-        square = tree_map(lambda v, g: torch.lerp(v, g * g, _like(1 - beta_square, v)), state.square, gradient)
+        gradient, memory = self.gradient.advance(oracle, parameters, memory)
+        mean = tree_map(lambda m, g: torch.lerp(m, g, _like(1 - beta, m)), own.mean, gradient)
+        square = tree_map(lambda v, g: torch.lerp(v, g * g, _like(1 - beta_square, v)), own.square, gradient)
         # Powers in double precision, whatever the parameters are; the step as one quotient, to save passes over memory:
         # step_size m^ / (sqrt(v^) + epsilon) = m / (sqrt(v) slope + offset).
         exponent = (oracle.step + 1).to(torch.float64)
@@ -66,7 +72,7 @@ class Adam(Rule):
         def move(x: Tensor, m: Tensor, v: Tensor) -> Tensor:
             return torch.addcdiv(x, m, torch.addcmul(_like(offset, x), v.sqrt(), _like(slope, x)), value=-1)
 
-        return tree_map(move, parameters, mean, square), AdamState(mean, square)
+        return tree_map(move, parameters, mean, square), Remembered.of(AdamState(mean, square), memory)
 
     def duration(self, oracle: Oracle) -> Scalar:
         return at(self.step_size, oracle.step)

@@ -12,8 +12,9 @@ import numpy as np
 from jaxtyping import Float
 
 from workbench.checks import refuse_outside
+from workbench.optimizers.cycles import TwoCycle, number, positive, spectral_radius
 from workbench.optimizers.oracle import Oracle
-from workbench.optimizers.rule import CONSTRUCTORS, EffectiveGradient, Filter, Plain, Rule, constant
+from workbench.optimizers.rule import CONSTRUCTORS, EffectiveGradient, Filter, Plain, Remembered, Rule, constant
 from workbench.optimizers.schedules import HyperParameter, at
 from workbench.parameters import Parameters, Scalar, add_scaled, zeros_like
 
@@ -34,15 +35,52 @@ class Descent(Rule):
     def name(self) -> str:
         return self.gradient.name
 
+    @property
+    def cost(self) -> float | None:
+        return self.gradient.cost
+
+    def init(self, parameters: Parameters) -> Any:
+        return self.gradient.init(parameters)
+
     def step(self, oracle: Oracle, parameters: Parameters, state: Any) -> tuple[Parameters, Any]:
-        direction = self.gradient(oracle, parameters)
+        direction, state = self.gradient.advance(oracle, parameters, state)
         return add_scaled(parameters, -at(self.step_size, oracle.step), direction), state
 
     def duration(self, oracle: Oracle) -> Scalar:
         return at(self.step_size, oracle.step)
 
     def filter(self) -> Filter:
-        return Filter(self.gradient.curvature(), self._constant(), constant("step_size", self.step_size))
+        step_size, denominator = constant("step_size", self.step_size), self.gradient.curvature_denominator()
+        return Filter(self.gradient.curvature(), self._constant(), step_size, denominator)
+
+    def two_cycle(self, eigenvalue: float) -> TwoCycle:
+        step_size, constant = number("step_size", self.step_size), float(self._constant())
+        axis = self.gradient.on_axis(positive(eigenvalue), constant / step_size)
+        known = None if axis.across is None else Filter(axis.across, constant, step_size)
+        radial = self._factor(step_size * axis.slope)
+
+        def across(other: float) -> float:
+            if known is not None:
+                return self._factor(step_size * known.polynomial(other))
+            step = (
+                self.gradient.transverse(other, eigenvalue, axis.amplitude, step_size)
+                if type(self) is Descent
+                else None
+            )
+            if step is None:
+                raise ValueError(
+                    f"the 2-cycle of {self.name} has an amplitude in closed form, but no multiplier along other axes"
+                )
+            return spectral_radius(step)
+
+        return TwoCycle(axis.amplitude / self._ahead(), radial, across, known)
+
+    def _factor(self, q: float) -> float:
+        return 1 - q
+
+    def _ahead(self) -> float:
+        """Where the gradient is taken in a 2-cycle, in amplitudes."""
+        return 1.0
 
     def _constant(self) -> Scalar:
         return 2.0
@@ -56,7 +94,7 @@ class Descent(Rule):
 class HeavyBall(Descent):
     """v+ = beta v + g~(x), x+ = x - step_size v+; for a constant step size x+ = x + beta (x - x_prev) - step_size g~(x).
 
-    The state is the velocity v, zero at the start.
+    The state is the velocity v, zero at the start, beside what the effective gradient remembers.
     """
 
     beta: HyperParameter
@@ -69,17 +107,21 @@ class HeavyBall(Descent):
     def name(self) -> str:
         return f"{self.gradient.name}+heavy_ball"
 
-    def init(self, parameters: Parameters) -> Parameters:
-        return zeros_like(parameters)
+    def init(self, parameters: Parameters) -> Any:
+        return Remembered.of(zeros_like(parameters), self.gradient.init(parameters))
 
-    def step(self, oracle: Oracle, parameters: Parameters, state: Parameters) -> tuple[Parameters, Parameters]:
+    def step(self, oracle: Oracle, parameters: Parameters, state: Any) -> tuple[Parameters, Any]:
         return self._move(oracle, parameters, parameters, state)
 
-    def _move(
-        self, oracle: Oracle, parameters: Parameters, point: Parameters, velocity: Parameters
-    ) -> tuple[Parameters, Parameters]:
-        velocity = add_scaled(self.gradient(oracle, point), at(self.beta, oracle.step), velocity)
-        return add_scaled(parameters, -at(self.step_size, oracle.step), velocity), velocity
+    def _move(self, oracle: Oracle, parameters: Parameters, point: Parameters, state: Any) -> tuple[Parameters, Any]:
+        velocity, memory = Remembered.parts(state)
+        direction, memory = self.gradient.advance(oracle, point, memory)
+        velocity = add_scaled(direction, at(self.beta, oracle.step), velocity)
+        moved = add_scaled(parameters, -at(self.step_size, oracle.step), velocity)
+        return moved, Remembered.of(velocity, memory)
+
+    def _factor(self, q: float) -> float:
+        return float(self.radius(np.asarray(q)))
 
     def _constant(self) -> Scalar:
         return 2 * (1 + constant("beta", self.beta))
@@ -100,9 +142,13 @@ class Nesterov(HeavyBall):
     def name(self) -> str:
         return f"{self.gradient.name}+nesterov"
 
-    def step(self, oracle: Oracle, parameters: Parameters, state: Parameters) -> tuple[Parameters, Parameters]:
+    def step(self, oracle: Oracle, parameters: Parameters, state: Any) -> tuple[Parameters, Any]:
         step_size, beta = at(self.step_size, oracle.step), at(self.beta, oracle.step)
-        return self._move(oracle, parameters, add_scaled(parameters, -step_size * beta, state), state)
+        ahead = add_scaled(parameters, -step_size * beta, Remembered.parts(state)[0])
+        return self._move(oracle, parameters, ahead, state)
+
+    def _ahead(self) -> float:
+        return 1 + 2 * number("beta", self.beta)
 
     def _constant(self) -> Scalar:
         beta = constant("beta", self.beta)

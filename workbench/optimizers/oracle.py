@@ -61,6 +61,10 @@ class Side(Protocol):
         """The gradient of each at its own parameters (leading dimension as in the result)."""
         ...
 
+    def losses(self, x: Parameters) -> Float[Tensor, " side"]:
+        """The losses of all at x."""
+        ...
+
 
 class Source:
     """Where gradients come from. Keeps no state: what is to be remembered is the rule's."""
@@ -109,6 +113,36 @@ class Oracle:
         first = leaves(like)[0]
         return unravel(self.draw(Normal(stream, (count(like),), pieces)).to(first.device, first.dtype), like)
 
+    def tensors(self, x: Parameters) -> dict[str, Tensor]:
+        """The tensors that make up x, by name; a single tensor without one is called ""."""
+        return x if isinstance(x, dict) else {"": x}
+
+    def joined(self, tensors: dict[str, Tensor]) -> Parameters:
+        """Inverse of `tensors`."""
+        return tensors[""] if list(tensors) == [""] else tensors
+
+    @property
+    def samples(self) -> int | None:
+        """How many samples this step's loss is the mean of; None where that is not known."""
+        return None
+
+    def chosen(self, indices: Int[Tensor, " sample"]) -> Oracle:
+        """The loss of these of this step's samples alone."""
+        raise NotProvided("single samples", f"{type(self.source).__name__} does not show them")
+
+    def outputs(self, x: Parameters) -> Tensor:
+        """The model's outputs on this step's samples."""
+        raise NotProvided("the model's outputs", f"{type(self.source).__name__} shows the loss alone")
+
+    def output_loss(self, outputs: Tensor) -> Float[Tensor, ""]:
+        """This step's loss as a function of the outputs."""
+        raise NotProvided("the model's outputs", f"{type(self.source).__name__} shows the loss alone")
+
+    def gradient_through(self, x: Parameters, y: Parameters) -> Parameters:
+        """J(y)^T s(x): the outputs' Jacobian at y, the loss's derivative in the outputs at x. At y = x the gradient."""
+        slope = torch.func.grad(self.output_loss)(self.outputs(x))
+        return torch.func.vjp(self.outputs, y)[1](slope)[0]
+
     @property
     def full(self) -> Oracle:
         """All samples, without noise."""
@@ -117,13 +151,20 @@ class Oracle:
     @property
     def previous(self) -> Oracle:
         """The samples and noise of the step before (at the first step, its own)."""
-        return self._other(self.moment.previous, "the previous step's samples")
+        return self._of_moment(self.moment.previous, "the previous step's samples")
+
+    @property
+    def previous_or_same(self) -> Oracle:
+        """`previous`, or this very oracle where every step sees the same samples."""
+        moment = self.moment.previous
+        oracle = self.source.oracle(moment)
+        return oracle if moment.draws.used else self
 
     def fresh(self, name: str) -> Oracle:
         """The same source with random numbers of its own: a second, independent minibatch, say."""
-        return self._other(self.moment.named(name), "fresh samples")
+        return self._of_moment(self.moment.named(name), "fresh samples")
 
-    def _other(self, moment: Moment, what: str) -> Oracle:
+    def _of_moment(self, moment: Moment, what: str) -> Oracle:
         oracle = self.source.oracle(moment)
         if not moment.draws.used:
             raise NotProvided(what, "this run draws none, every step sees the same; give batch_size or another source")
@@ -142,6 +183,9 @@ class Oracle:
 class Needs(NamedTuple):
     """What one step of a rule asks for: random numbers, and gradients, Hessian-vector products and losses (counts, a gradient
     of every group of a minibatch counted once). `groups` is the largest number of gradients held side by side.
+
+    `cost` is in gradients of one minibatch: those of other samples by their number, a product twice, a loss a third, unless the
+    rule says what it costs (`Rule.cost`).
     """
 
     requests: tuple[Request, ...]
@@ -150,6 +194,7 @@ class Needs(NamedTuple):
     losses: int
     groups: int
     previous: bool
+    cost: float
 
 
 def needs(
@@ -179,7 +224,10 @@ def needs(
             raise ValueError(
                 f"{rule!r}: the stream {draw.stream!r} is drawn as {kinds[draw.stream]!r} and as {draw!r}; use two names"
             )
-    return Needs(tuple(notes.requests), notes.gradients, notes.products, notes.losses, notes.groups, notes.previous)
+    cost = notes.cost if rule.cost is None else rule.cost
+    return Needs(
+        tuple(notes.requests), notes.gradients, notes.products, notes.losses, notes.groups, notes.previous, cost
+    )
 
 
 @dataclass
@@ -191,6 +239,7 @@ class _Notes:
     losses: int = 0
     groups: int = 1
     previous: bool = False
+    cost: float = 0.0
 
     def row(self, request: Request) -> Tensor:
         self.requests[request] = None
@@ -198,58 +247,100 @@ class _Notes:
 
 
 class _DryOracle(Oracle):
-    """Answers at no cost: a gradient at x with x itself, a product with the vector. (Zeros would be singular more often.)"""
+    """Answers at no cost: a gradient at x with x itself, a product with the vector. (Zeros would be singular more often.)
 
-    def __init__(self, of: Oracle, notes: _Notes) -> None:
-        self._of, self._notes = of, notes
+    share: its samples over those of the step.
+    """
+
+    def __init__(self, of: Oracle, notes: _Notes, share: float = 1.0) -> None:
+        self._of, self._notes, self._share = of, notes, share
         self.source, self.moment = of.source, of.moment
+
+    def _other(self, of: Oracle) -> _DryOracle:
+        known = of.samples is not None and self._of.samples is not None
+        return _DryOracle(of, self._notes, self._share * (of.samples / self._of.samples if known else 1.0))  # type: ignore[operator]
 
     def gradient(self, x: Parameters) -> Parameters:
         self._notes.gradients += 1
+        self._notes.cost += self._share
         return x
 
     def hessian_vector_product(self, x: Parameters, v: Parameters) -> Parameters:
         self._notes.products += 1
+        self._notes.cost += 2 * self._share
         return v
 
     def loss(self, x: Parameters) -> Tensor:
         self._notes.losses += 1
+        self._notes.cost += self._share / 3
         return self._of.loss(x)
+
+    def gradient_through(self, x: Parameters, y: Parameters) -> Parameters:
+        self._of.output_loss(self._of.outputs(x))
+        return self.gradient(y)
+
+    def tensors(self, x: Parameters) -> dict[str, Tensor]:
+        return self._of.tensors(x)
+
+    def joined(self, tensors: dict[str, Tensor]) -> Parameters:
+        return self._of.joined(tensors)
 
     def draw(self, draw: Draw) -> Tensor:
         return self._of.draw(draw)
 
+    def normal(self, stream: str, like: Parameters, pieces: int = 1) -> Parameters:
+        return self._of.normal(stream, like, pieces)
+
+    @property
+    def samples(self) -> int | None:
+        return self._of.samples
+
+    def chosen(self, indices: Tensor) -> Oracle:
+        return self._other(self._of.chosen(indices))
+
     @property
     def full(self) -> Oracle:
-        return _DryOracle(self._of.full, self._notes)
+        return self._other(self._of.full)
 
     @property
     def previous(self) -> Oracle:
         self._notes.previous = True
-        return _DryOracle(self._of.previous, self._notes)
+        return self._other(self._of.previous)
+
+    @property
+    def previous_or_same(self) -> Oracle:
+        other = self._of.previous_or_same
+        self._notes.previous |= other is not self._of
+        return self._other(other)
 
     def fresh(self, name: str) -> Oracle:
-        return _DryOracle(self._of.fresh(name), self._notes)
+        return self._other(self._of.fresh(name))
 
     def groups(self, size: int) -> Side:
-        return _DrySide(self._of.groups(size), self._notes)
+        return _DrySide(self._of.groups(size), self._notes, self._share)
 
     @property
     def users(self) -> Side:
-        return _DrySide(self._of.users, self._notes)
+        users = self._of.users
+        return _DrySide(users, self._notes, self._share * users.count)
 
 
 class _DrySide:
-    def __init__(self, of: Side, notes: _Notes) -> None:
-        self.count, self._notes = of.count, notes
+    def __init__(self, of: Side, notes: _Notes, share: float) -> None:
+        self.count, self._notes, self._share = of.count, notes, share
         notes.groups = max(notes.groups, of.count)
         if notes.room is not None:
             notes.room(notes.groups)
 
     def gradients(self, x: Parameters) -> Parameters:
-        self._notes.gradients += 1
-        return tree_map(lambda leaf: leaf.expand(self.count, *leaf.shape), x)
+        return self.gradients_at(tree_map(lambda leaf: leaf.expand(self.count, *leaf.shape), x))
 
     def gradients_at(self, xs: Parameters) -> Parameters:
         self._notes.gradients += 1
+        self._notes.cost += self._share
         return xs
+
+    def losses(self, x: Parameters) -> Tensor:
+        self._notes.losses += 1
+        self._notes.cost += self._share / 3
+        return leaves(x)[0].new_zeros(self.count)

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.optimizers.cycles import TwoCycle
 from workbench.optimizers.momentum import Descent
 from workbench.optimizers.rule import Filter, Rule
 from workbench.parameters import Scalar
@@ -73,17 +74,58 @@ def admissible_set(rule: Rule) -> list[Interval]:
     >>> admissible_set(usam(0.5, 0.5))
     [(-4.0, -2.0), (0.0, 2.0)]
     """
-    known = _numbers(rule)
-    lowest = [float(c) for c in known.coefficients]
+    return _intervals(_numbers(rule))
+
+
+def two_cycle(rule: Rule, eigenvalue: float) -> TwoCycle:
+    """The 2-cycle +-X e_i in which a normalised rule can end on a quadratic, H e_i = eigenvalue e_i (> 0), and how deviations
+    from it grow: what such rules have instead of an admissible set.
+
+    Raises ValueError where the rule has none, or none in closed form.
+
+    >>> from workbench.optimizers import sam
+    >>> two_cycle(sam(0.5, rho=0.1), 2.0).amplitude
+    0.1
+    """
+    return rule.two_cycle(eigenvalue)
+
+
+def cycle_set(rule: Rule, eigenvalue: float) -> list[Interval]:
+    """The eigenvalues along whose eigenvectors the 2-cycle of `two_cycle(rule, eigenvalue)` does not repel, as intervals.
+
+    SAM's is [0, eigenvalue] (the cycle attracts along the top eigenvector alone), and the negative eigenvalues of modulus
+    a/(2 - a) to 2/(2 - a) times eigenvalue, a = step_size eigenvalue: strict saddles that it cycles around for ever.
+    Raises ValueError where the deviations obey no filter.
+
+    >>> from workbench.optimizers import sam
+    >>> [(round(low, 12), round(high, 12)) for low, high in cycle_set(sam(0.5, rho=0.1), 2.0)]
+    [(-4.0, -2.0), (0.0, 2.0)]
+    """
+    known = two_cycle(rule, eigenvalue).across
+    if known is None:
+        raise ValueError(f"deviations from the 2-cycle of {rule.name} obey no filter; ask its multiplier(eigenvalue)")
+    return _intervals(known)
+
+
+def _intervals(known: Filter) -> list[Interval]:
+    above = [float(c) for c in known.coefficients]
+    below = [float(c) for c in known.denominator]
     bound = float(known.bound)
-    at_bound = [lowest[0] - bound, *lowest[1:]]
-    edges = sorted({*_roots(lowest), *_roots(at_bound)})
+    at_bound = [a - bound * b for a, b in itertools.zip_longest(above, below, fillvalue=0.0)]
+
+    def passes(x: float) -> bool:
+        scale = _value(below, x)
+        return scale > 0 and 0 <= _value(above, x) <= bound * scale
+
+    poles = set(_roots(below))
+    edges = sorted({*_roots(above), *_roots(at_bound), *poles})
     intervals: list[Interval] = []
     for low, high in itertools.pairwise(edges):
-        if 0 <= _value(lowest, low / 2 + high / 2) <= bound:
+        if passes(low / 2 + high / 2):
             low = intervals.pop()[0] if intervals and intervals[-1][1] == low else low
             intervals.append((low, high))
-    inside = [edge for edge in edges if not any(low <= edge <= high for low, high in intervals)]
+    alone = [edge for edge in edges if edge not in poles and _value(below, edge) > 0]
+    inside = [edge for edge in alone if not any(low <= edge <= high for low, high in intervals)]
     return sorted([*intervals, *((edge, edge) for edge in inside)])
 
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from torch import Tensor
 
 from workbench.checks import refuse_outside
+from workbench.optimizers.cycles import Axis, TwoCycle
 from workbench.optimizers.oracle import Oracle
 from workbench.optimizers.schedules import HyperParameter
 from workbench.parameters import Parameters, Scalar, concrete
@@ -49,6 +50,17 @@ class Rule:
         """Further sequences that a run can record, by name."""
         return {}
 
+    def two_cycle(self, eigenvalue: float) -> TwoCycle:
+        """The 2-cycle along an eigenvector of a quadratic (`workbench.optimizers.two_cycle`). Raises ValueError without one."""
+        raise ValueError(f"{self.name} has no 2-cycle in closed form")
+
+    @property
+    def cost(self) -> float | None:
+        """Minibatch gradients per step, where they are not what a step asks for (`Needs.cost`): steps that differ, losses that a
+        gradient's forward pass gives for nothing.
+        """
+        return None
+
     def filter(self) -> Filter:
         """Which Hessian eigenvalues the rule lets pass. Raises ValueError where it has no such filter."""
         raise ValueError(
@@ -66,9 +78,14 @@ class Rule:
 
 
 class EffectiveGradient:
-    """The field g~ that a rule follows instead of the gradient g: g itself, or the gradient at a displaced point."""
+    """The field g~ that a rule follows instead of the gradient g: g itself, or the gradient at a displaced point.
+
+    Only `__call__` must be written; for one that remembers something from step to step, `init` and `advance` instead.
+    """
 
     name: ClassVar[str]
+    cost: float | None = None
+    """As in `Rule.cost`."""
 
     def __post_init__(self) -> None:
         if hasattr(self, "rho"):
@@ -78,6 +95,14 @@ class EffectiveGradient:
         """g~ at the parameters, with the samples of this step."""
         raise NotImplementedError(f"{type(self).__name__} has no __call__")
 
+    def init(self, parameters: Parameters) -> Any:
+        """What is remembered before the first step: tensors in tuples, NamedTuples and dicts; () for nothing."""
+        return ()
+
+    def advance(self, oracle: Oracle, parameters: Parameters, memory: Any) -> tuple[Parameters, Any]:
+        """g~ at the parameters, and what is remembered from there on."""
+        return self(oracle, parameters), memory
+
     def curvature(self) -> tuple[Scalar, ...]:
         """The coefficients, lowest first, of the polynomial p with Jac g~ = p(H) at critical points (arXiv:2510.09034).
 
@@ -85,8 +110,41 @@ class EffectiveGradient:
         """
         raise ValueError(
             f"{self.name} has no eigenvalue filter: its effective gradient is not differentiable at critical points, or is "
-            "random or of groups of samples"
+            "random or of groups of samples; normalised rules end in a 2-cycle, see two_cycle(rule, eigenvalue)"
         )
+
+    def curvature_denominator(self) -> tuple[Scalar, ...]:
+        """The coefficients of what p's polynomial is divided by, where p is rational."""
+        return (1.0,)
+
+    def on_axis(self, eigenvalue: float, bound: float) -> Axis:
+        """g~ in the 2-cycle along an eigenvector of a quadratic, where g~(X) = bound X. Raises ValueError without one."""
+        raise ValueError(f"{self.name} has no 2-cycle in closed form")
+
+    def transverse(
+        self, other: float, eigenvalue: float, amplitude: float, step_size: float
+    ) -> list[list[float]] | None:
+        """For rules that remember: one step of descent of a deviation along another eigenvector, and of what is remembered of it,
+        as a matrix; None where `on_axis` says it all.
+        """
+        return None
+
+
+class Remembered(NamedTuple):
+    """The state of a scheme around an effective gradient that remembers something: its own, and the gradient's."""
+
+    own: Any
+    memory: Any
+
+    @classmethod
+    def of(cls, own: Any, memory: Any) -> Any:
+        """Both, or the scheme's own state alone where nothing is remembered."""
+        return own if memory == () else cls(own, memory)
+
+    @classmethod
+    def parts(cls, state: Any) -> tuple[Any, Any]:
+        """The scheme's own state and the memory."""
+        return state if isinstance(state, cls) else (state, ())
 
 
 @dataclass(frozen=True)
@@ -106,12 +164,14 @@ class Plain(EffectiveGradient):
 class Filter:
     """A converged rule rests only where 0 <= p(lambda) <= constant/step_size for every Hessian eigenvalue lambda.
 
-    `coefficients` of p, lowest first; `constant` is c of the momentum scheme. Both may differ from run to run.
+    `coefficients` of p, lowest first; `constant` is c of the momentum scheme. Both may differ from run to run. Where p is
+    rational, it is defined where `denominator` (coefficients too) is positive.
     """
 
     coefficients: tuple[Scalar, ...]
     constant: Scalar
     step_size: Scalar
+    denominator: tuple[Scalar, ...] = (1.0,)
 
     @property
     def bound(self) -> Scalar:
@@ -120,10 +180,15 @@ class Filter:
 
     def polynomial(self, eigenvalue: Any) -> Any:
         """p at eigenvalues: numbers, arrays or tensors."""
-        value = self.coefficients[-1]
-        for coefficient in self.coefficients[-2::-1]:
-            value = value * eigenvalue + coefficient
-        return value
+        value = _horner(self.coefficients, eigenvalue)
+        return value if self.denominator == (1.0,) else value / _horner(self.denominator, eigenvalue)
+
+
+def _horner(coefficients: tuple[Scalar, ...], x: Any) -> Any:
+    value = coefficients[-1]
+    for coefficient in coefficients[-2::-1]:
+        value = value * x + coefficient
+    return value
 
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -66,6 +66,14 @@ class Problem(Generic[P]):
         in_dims = (None, *(0 for _ in batch))
         return torch.func.vmap(self.sample_loss, in_dims)(parameters, *batch).mean()
 
+    def batch_outputs(self, parameters: P, batch: Batch) -> Tensor:
+        """The model's outputs on a batch, where the loss is `output_loss` of them."""
+        raise NotImplementedError(f"{type(self).__name__} has no model")
+
+    def output_loss(self, outputs: Tensor, batch: Batch) -> Float[Tensor, ""]:
+        """`batch_loss` as a function of the outputs."""
+        raise NotImplementedError(f"{type(self).__name__} has no model")
+
     def loss(self, parameters: P) -> Float[Tensor, ""]:
         """The loss over all samples."""
         return self.batch_loss(parameters, self.data)

@@ -86,7 +86,19 @@ class Classifier(Problem[dict[str, Tensor]]):
         targets: Float[Tensor, "sample output"],
     ) -> Float[Tensor, ""]:
         """Mean loss over these samples, without weight decay."""
-        outputs = self.network.forward(parameters, inputs)
+        return self._loss(self.network.forward(parameters, inputs), targets)
+
+    def batch_outputs(self, parameters: dict[str, Tensor], batch: Batch) -> Float[Tensor, "sample output"]:
+        if not (isinstance(self.weight_decay, (int, float)) and self.weight_decay == 0):
+            raise ValueError(
+                f"weight_decay={self.weight_decay!r} is part of this loss, which is no function of the outputs then; use 0"
+            )
+        return self.network.forward(parameters, batch[0])
+
+    def output_loss(self, outputs: Float[Tensor, "sample output"], batch: Batch) -> Float[Tensor, ""]:
+        return self._loss(outputs, batch[1])
+
+    def _loss(self, outputs: Float[Tensor, "sample output"], targets: Float[Tensor, "sample output"]) -> Tensor:
         if outputs.shape != targets.shape:
             advice = "for a model with another number of classes than the data give n_classes"
             classes = self.classification and outputs.dim() == 2 and outputs.shape[0] == targets.shape[0]

@@ -53,6 +53,22 @@ class _MaskedOracle(Oracle):
     def normal(self, stream: str, like: Parameters, pieces: int = 1) -> Parameters:
         return self._cut(self._of.normal(stream, like, pieces))
 
+    def gradient_through(self, x: Parameters, y: Parameters) -> Parameters:
+        return self._cut(self._of.gradient_through(x, y))
+
+    @property
+    def samples(self) -> int | None:
+        return self._of.samples
+
+    def chosen(self, indices: Tensor) -> Oracle:
+        return _MaskedOracle(self.source, self._of.chosen(indices))  # type: ignore[arg-type]
+
+    def outputs(self, x: Parameters) -> Tensor:
+        return self._of.outputs(x)
+
+    def output_loss(self, outputs: Tensor) -> Float[Tensor, ""]:
+        return self._of.output_loss(outputs)
+
     @property
     def full(self) -> Oracle:
         return _MaskedOracle(self.source, self._of.full)  # type: ignore[arg-type]
@@ -70,3 +86,6 @@ class _MaskedSide:
 
     def gradients_at(self, xs: Parameters) -> Parameters:
         return tree_map(torch.mul, self._mask, self._of.gradients_at(xs))
+
+    def losses(self, x: Parameters) -> Float[Tensor, " side"]:
+        return self._of.losses(x)

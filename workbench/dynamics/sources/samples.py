@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from workbench.checks import require_count
@@ -42,6 +42,31 @@ class SampleOracle(Oracle):
         return self.moment.problem.loss(x) if self.batch is None else self.moment.problem.batch_loss(x, self.batch)
 
     @property
+    def samples(self) -> int | None:
+        return (self.moment.problem.n_samples if self.batch is None else self.batch[0].shape[0]) or None
+
+    def chosen(self, indices: Int[Tensor, " sample"]) -> SampleOracle:
+        batch = self.moment.problem.data if self.batch is None else self.batch
+        if not batch:
+            raise NotProvided("single samples", f"{type(self.moment.problem).__name__} has none; use sam or usam")
+        weights = None if self.weights is None else self.weights[indices]
+        return replace(self, batch=gather(batch, indices), weights=weights)
+
+    def outputs(self, x: Parameters) -> Tensor:
+        return self.moment.problem.batch_outputs(x, self._seen("outputs"))
+
+    def output_loss(self, outputs: Tensor) -> Float[Tensor, ""]:
+        return self.moment.problem.output_loss(outputs, self._seen("outputs"))
+
+    def _seen(self, what: str) -> Batch:
+        problem = self.moment.problem
+        if type(problem).batch_outputs is Problem.batch_outputs:
+            raise NotProvided(f"the model's {what}", f"{type(problem).__name__} has no model; use sam or usam")
+        if self.weights is not None:
+            raise NotProvided(f"the model's {what}", "its samples are weighted; use Minibatches")
+        return problem.data if self.batch is None else self.batch
+
+    @property
     def full(self) -> Oracle:
         return SampleOracle(self.source, self.moment)
 
@@ -72,6 +97,9 @@ class Groups:
 
     def gradients_at(self, xs: Parameters) -> Parameters:
         return torch.func.vmap(self.problem.gradient, (0, 0))(xs, self.batches)
+
+    def losses(self, x: Parameters) -> Float[Tensor, " group"]:
+        return torch.func.vmap(self.problem.batch_loss, (None, 0))(x, self.batches)
 
 
 class Outcomes(NamedTuple):

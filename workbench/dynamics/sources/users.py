@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -56,23 +55,32 @@ class _UsersOracle(Oracle):
     def full(self) -> Oracle:
         return _UsersOracle(self.source, self.moment, [oracle.full for oracle in self._oracles])  # type: ignore[arg-type]
 
+    @property
+    def samples(self) -> int | None:
+        return self._oracles[0].samples
+
+    def chosen(self, indices: Tensor) -> Oracle:
+        return self._oracles[0].chosen(indices)
+
     def groups(self, size: int) -> Side:
         return self._oracles[0].groups(size)
 
     @property
     def users(self) -> Side:
-        return _UsersSide([oracle.gradient for oracle in self._oracles])
+        return _UsersSide(self._oracles)
 
 
 class _UsersSide:
-    def __init__(self, fields: list[Callable[[Parameters], Parameters]]) -> None:
-        self.count, self._fields = len(fields), fields
+    def __init__(self, oracles: list[Oracle]) -> None:
+        self.count, self._oracles = len(oracles), oracles
 
     def gradients(self, x: Parameters) -> Parameters:
-        return tree_map(lambda *gradients: torch.stack(gradients), *(field(x) for field in self._fields))
+        return tree_map(lambda *gradients: torch.stack(gradients), *(oracle.gradient(x) for oracle in self._oracles))
 
     def gradients_at(self, xs: Parameters) -> Parameters:
         own = [tree_map(lambda leaf, i=i: leaf[i], xs) for i in range(self.count)]
-        return tree_map(
-            lambda *gradients: torch.stack(gradients), *(field(x) for field, x in zip(self._fields, own, strict=True))
-        )
+        found = [oracle.gradient(x) for oracle, x in zip(self._oracles, own, strict=True)]
+        return tree_map(lambda *gradients: torch.stack(gradients), *found)
+
+    def losses(self, x: Parameters) -> Float[Tensor, " side"]:
+        return torch.stack([oracle.loss(x) for oracle in self._oracles])

@@ -20,6 +20,11 @@ class Euler(Rule):
 
     def __post_init__(self) -> None:
         refuse_outside("dt", self.dt, lower=0.0, open_lower=True)
+        if type(self.gradient).advance is not EffectiveGradient.advance:
+            raise ValueError(
+                f"gradient must be a function of the parameters alone for a flow, got {self.gradient.name}, which remembers "
+                "earlier steps; use descent or heavy ball"
+            )
 
     def duration(self, oracle: Oracle) -> Scalar:
         return self.dt

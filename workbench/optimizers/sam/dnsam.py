@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from workbench.optimizers.momentum import Descent, Momentum, around
 from workbench.optimizers.oracle import Oracle
 from workbench.optimizers.rule import EffectiveGradient, constructor
+from workbench.optimizers.sam.atlas import Row, listed
 from workbench.optimizers.schedules import HyperParameter, at
 from workbench.parameters import Parameters, add_scaled, norm
 
@@ -27,6 +28,17 @@ class DNSAM(EffectiveGradient):
 
 
 @constructor
+@listed(
+    Row(
+        paper="2301.08203",
+        equation="g(x + ρg/|g of all samples|)",
+        cost="2 + n/b",
+        asks="the full gradient",
+        code="none read",
+        quadratics="on full batches SAM",
+        invariance="R, L",
+    )
+)
 def dnsam(
     step_size: HyperParameter, rho: HyperParameter, *, beta: HyperParameter = 0.0, momentum: Momentum | None = None
 ) -> Descent:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from workbench.optimizers.momentum import Descent, Momentum, around
 from workbench.optimizers.oracle import Oracle
 from workbench.optimizers.rule import EffectiveGradient, constant, constructor
+from workbench.optimizers.sam.atlas import Row, listed
 from workbench.optimizers.schedules import HyperParameter, at
 from workbench.parameters import Parameters, Scalar, add_scaled
 
@@ -28,6 +29,16 @@ class HessianUSAM(EffectiveGradient):
 
 
 @constructor
+@listed(
+    Row(
+        paper="2510.09034",
+        equation="g(x + ρHg)",
+        cost="4",
+        asks="Hv",
+        quadratics="p = λ(1+ρλ²)",
+        invariance="R",
+    )
+)
 def hessian_usam(
     step_size: HyperParameter, rho: HyperParameter, *, beta: HyperParameter = 0.0, momentum: Momentum | None = None
 ) -> Descent:

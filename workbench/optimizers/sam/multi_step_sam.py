@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import torch
 
 from workbench.checks import refuse_outside, require_count
+from workbench.optimizers.cycles import Axis, alternating, number
 from workbench.optimizers.momentum import Descent, Momentum, around
 from workbench.optimizers.oracle import Oracle
 from workbench.optimizers.rule import EffectiveGradient
+from workbench.optimizers.sam.atlas import Row, listed
 from workbench.optimizers.schedules import HyperParameter, at
 from workbench.parameters import Parameters, add_scaled, norm, normalised, subtract
 
@@ -40,7 +42,20 @@ class MultiStepSAM(EffectiveGradient):
             point = add_scaled(parameters, shrink, displacement)
         return oracle.gradient(point)
 
+    def on_axis(self, eigenvalue: float, bound: float) -> Axis:
+        reached = number("rho", self.rho) * min(1.0, self.ascent_steps * self.step_fraction)
+        return alternating(self.name, bound, eigenvalue, eigenvalue * reached)
 
+
+@listed(
+    Row(
+        paper="2206.06232",
+        equation="n projected ascent steps in the ball of radius ρ; g at their end",
+        cost="n + 1",
+        quadratics="X as SAM",
+        invariance="R, L",
+    )
+)
 def multi_step_sam(
     step_size: HyperParameter,
     rho: HyperParameter,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from workbench.optimizers.momentum import Descent, Momentum, around
 from workbench.optimizers.oracle import Oracle
 from workbench.optimizers.rule import EffectiveGradient, constant, constructor
+from workbench.optimizers.sam.atlas import Row, listed
 from workbench.optimizers.schedules import HyperParameter, at
 from workbench.parameters import Parameters, Scalar, add_scaled
 
@@ -29,6 +30,15 @@ class NestedUSAM(EffectiveGradient):
 
 
 @constructor
+@listed(
+    Row(
+        paper="2510.09034",
+        equation="g(x + ρg(x + ρg(x)))",
+        cost="3",
+        quadratics="p = λ + ρλ² + ρ²λ³",
+        invariance="R",
+    )
+)
 def nested_usam(
     step_size: HyperParameter, rho: HyperParameter, *, beta: HyperParameter = 0.0, momentum: Momentum | None = None
 ) -> Descent:

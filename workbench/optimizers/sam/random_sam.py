@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from workbench.optimizers.momentum import Descent, Momentum, around
 from workbench.optimizers.oracle import Oracle
 from workbench.optimizers.rule import EffectiveGradient, constructor
+from workbench.optimizers.sam.atlas import Row, listed
 from workbench.optimizers.schedules import HyperParameter, at
 from workbench.parameters import Parameters, add_scaled, normalised
 
@@ -24,6 +25,16 @@ class RandomSAM(EffectiveGradient):
 
 
 @constructor
+@listed(
+    Row(
+        paper="2206.06232 (control)",
+        equation="g(x + ρu(z)), z normal",
+        cost="1",
+        asks="normal",
+        quadratics="set [0, 2/α]; variance αρ²λ/(P(2−αλ)) along each axis",
+        invariance="L",
+    )
+)
 def random_sam(
     step_size: HyperParameter, rho: HyperParameter, *, beta: HyperParameter = 0.0, momentum: Momentum | None = None
 ) -> Descent:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import TypeGuard
 
 from workbench.checks import refuse_outside
+from workbench.optimizers.cycles import Axis, alternating, number
 from workbench.optimizers.momentum import Descent, Momentum, around
 from workbench.optimizers.oracle import Oracle
 from workbench.optimizers.rule import EffectiveGradient, constant, constructor
+from workbench.optimizers.sam.atlas import Row, listed
 from workbench.optimizers.schedules import HyperParameter, at
 from workbench.parameters import Parameters, Scalar, add_scaled, normalised, scale
 
@@ -41,6 +43,13 @@ class UnifiedSAM(EffectiveGradient):
             return (0.0, 1.0)
         return (0.0, 1.0, rho) if _is_number(lam) and lam == 0 else super().curvature()
 
+    def on_axis(self, eigenvalue: float, bound: float) -> Axis:
+        rho, lam = number("rho", self.rho), number("lam", self.lam)
+        bent = 1 + rho * (1 - lam) * eigenvalue
+        axis = alternating(self.name, bound, eigenvalue * bent, eigenvalue * rho * lam)
+        ascent = rho * (1 - lam) + rho * lam / (eigenvalue * axis.amplitude)
+        return axis._replace(across=(0.0, 1.0, ascent))
+
 
 def _mixed(gradient: Parameters, lam: Scalar) -> Parameters:
     if _is_number(lam) and lam in (0, 1):
@@ -53,6 +62,19 @@ def _is_number(value: object) -> TypeGuard[int | float]:
 
 
 @constructor
+@listed(
+    Row(
+        paper="2010.01412",
+        equation="gs = g(x + ρu(g))",
+        cost="2",
+        code=(
+            "google-research/sam: the L2 penalty inside the loss of both passes, norm clipped at 5, one ascent "
+            "per replica; davda54/sam: 1e-12 added to the norm"
+        ),
+        quadratics="2-cycle X = aρ/(2−a) along the top axis; cycles around saddles with a/(2−a) ≤ |r| ≤ 2/(2−a)",
+        invariance="R, L",
+    )
+)
 def sam(
     step_size: HyperParameter, rho: HyperParameter, *, beta: HyperParameter = 0.0, momentum: Momentum | None = None
 ) -> Descent:
@@ -61,6 +83,16 @@ def sam(
 
 
 @constructor
+@listed(
+    Row(
+        paper="2206.06232",
+        equation="g(x + ρg)",
+        cost="2",
+        code="tml-epfl/understanding-sam: sam_no_grad_norm still divides by 1 + 1e-12",
+        quadratics="p = λ(1+ρλ)",
+        invariance="R",
+    )
+)
 def usam(
     step_size: HyperParameter, rho: HyperParameter, *, beta: HyperParameter = 0.0, momentum: Momentum | None = None
 ) -> Descent:
@@ -68,6 +100,15 @@ def usam(
     return around(UnifiedSAM(rho, 0.0), step_size, beta, momentum)
 
 
+@listed(
+    Row(
+        paper="2503.02225",
+        equation="g(x + ρ(1 − λ + λ/|g|)g)",
+        cost="2",
+        quadratics="2-cycle for λ > 0",
+        invariance="R",
+    )
+)
 def unified_sam(
     step_size: HyperParameter,
     rho: HyperParameter,

@@ -106,8 +106,12 @@ class Functional:
                         del attributes[name]
         return found
 
+    def names(self, packing: Packing) -> list[str]:
+        """The module's names of the packed tensors."""
+        return [self._names[id(tensor)] for tensor in packing.tensors]
+
     def _value_of(self, packing: Packing) -> Callable[..., Tensor]:
-        names = [self._names[id(tensor)] for tensor in packing.tensors]
+        names = self.names(packing)
 
         def value(leaves: Sequence[Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
             values = {
@@ -131,6 +135,7 @@ class Transforms:
         def value(vector: Tensor, inputs: Any, targets: Any) -> Tensor:
             return functional.value(packing, vector, inputs, targets)
 
+        self.packing, self.names = packing, functional.names(packing)
         self._gradient_and_value = torch.func.grad_and_value(value)
 
     def gradient(self, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -36,8 +36,12 @@ class Decayed(EffectiveGradient):
     def name(self) -> str:  # type: ignore[override]
         return self.gradient.name
 
-    def __call__(self, oracle: Oracle, parameters: Parameters) -> Parameters:
-        return self.gradient(oracle, parameters) + self.weight_decay * parameters  # type: ignore[operator]
+    def init(self, parameters: Parameters) -> Any:
+        return self.gradient.init(parameters)
+
+    def advance(self, oracle: Oracle, parameters: Parameters, memory: Any) -> tuple[Parameters, Any]:
+        direction, memory = self.gradient.advance(oracle, parameters, memory)
+        return direction + self.weight_decay * parameters, memory  # type: ignore[operator]
 
 
 class Groups:

@@ -34,6 +34,10 @@ class _LoopOracle(Oracle):
     def fresh(self, name: str) -> Oracle:
         raise NotProvided("fresh samples", "a training loop shows one batch at a time; use wb.run")
 
+    @property
+    def previous_or_same(self) -> Oracle:
+        return self.previous
+
 
 @dataclass(eq=False)
 class Seen:
@@ -83,6 +87,13 @@ class ClosureOracle(_LoopOracle):
         with self._passes.opened(changes_buffers=False, refuse_replicas=NO_REPLICAS):
             return self._passes.product(self._closure, x, v)  # type: ignore[arg-type]
 
+    def tensors(self, x: Parameters) -> dict[str, Tensor]:
+        """By their place in the optimizer's list: a closure shows no names."""
+        return {str(place): piece for place, piece in enumerate(self._passes.packing.unpack(x))}  # type: ignore[arg-type]
+
+    def joined(self, tensors: dict[str, Tensor]) -> Parameters:
+        return self._passes.packing.pack(list(tensors.values()))
+
     @property
     def previous(self) -> Oracle:
         raise NotProvided(
@@ -122,6 +133,39 @@ class ModuleOracle(ClosureOracle):
 
     source: ModuleBatch  # type: ignore[override]
 
+    def tensors(self, x: Parameters) -> dict[str, Tensor]:
+        names = self.source.functional.names(self._passes.packing)
+        return dict(zip(names, self._passes.packing.unpack(x), strict=True))  # type: ignore[arg-type]
+
+    @property
+    def samples(self) -> int | None:
+        return len(self.source.batch[1]) if isinstance(self.source.batch[1], Tensor) else None
+
+    def chosen(self, indices: Tensor) -> Oracle:
+        return ClosureOracle(self.source, self.moment, self.source.closure(rows(self.source.batch, indices)))
+
+    def gradient_through(self, x: Parameters, y: Parameters) -> Parameters:
+        source, (inputs, targets) = self.source, self.source.batch
+        slopes = []
+
+        def loss_at_x() -> Tensor:
+            outputs = source.module(inputs).detach().requires_grad_()
+            loss = source.criterion(outputs, targets)
+            slopes.append(torch.autograd.grad(loss, outputs)[0])
+            return loss.detach()
+
+        with self._passes.opened(changes_buffers=False):
+            self._passes.value(loss_at_x, x)  # type: ignore[arg-type]
+            return self._passes.gradient(lambda: (source.module(inputs) * slopes[-1]).sum(), y)[0]  # type: ignore[arg-type]
+
+    def outputs(self, x: Parameters) -> Tensor:
+        with self._passes.opened(changes_buffers=False), torch.no_grad():
+            self._passes.put(x)  # type: ignore[arg-type]
+            return self.source.module(self.source.batch[0])
+
+    def output_loss(self, outputs: Tensor) -> Tensor:
+        return self.source.criterion(outputs, self.source.batch[1])
+
     @property
     def previous(self) -> Oracle:
         before = self.source.batch if self.source.before is None else self.source.before
@@ -154,6 +198,9 @@ class ModuleGroups:
             torch.distributed.all_reduce(gradients, group=self._replicated.process_group)
             gradients = gradients / torch.distributed.get_world_size(self._replicated.process_group)
         return gradients
+
+    def losses(self, x: Parameters) -> Tensor:
+        return self._taken(x.expand(self.count, -1))[1]  # type: ignore[union-attr]
 
     def _taken(self, xs: Float[Tensor, "group parameter"]) -> tuple[Tensor, Tensor]:
         source = self._source
@@ -203,6 +250,20 @@ class TransformedOracle(_LoopOracle):
     def hessian_vector_product(self, x: Parameters, v: Parameters) -> Parameters:
         return self.source.gradients.product(x, v, self._batch)  # type: ignore[arg-type]
 
+    def tensors(self, x: Parameters) -> dict[str, Tensor]:
+        transforms = self.source.gradients
+        return dict(zip(transforms.names, transforms.packing.unpack(x), strict=True))  # type: ignore[arg-type]
+
+    def joined(self, tensors: dict[str, Tensor]) -> Parameters:
+        return self.source.gradients.packing.pack(list(tensors.values()))
+
+    @property
+    def samples(self) -> int | None:
+        return len(self._batch[1]) if isinstance(self._batch[1], Tensor) else None
+
+    def chosen(self, indices: Tensor) -> Oracle:
+        return TransformedOracle(self.source, self.moment, rows(self._batch, indices))
+
     @property
     def previous(self) -> Oracle:
         before = self._batch if self.source.before is None else self.source.before
@@ -225,6 +286,19 @@ class TransformedGroups:
 
     def gradients_at(self, xs: Parameters) -> Parameters:
         return self._source.gradients.groups(xs, self._batches, shared=False)[0]  # type: ignore[arg-type]
+
+    def losses(self, x: Parameters) -> Tensor:
+        return self._source.gradients.groups(x, self._batches, shared=True)[1]  # type: ignore[arg-type]
+
+
+def rows(batch: Batch, indices: Tensor) -> Batch:
+    """These samples of a batch. Raises NotProvided where inputs or targets are no tensors of samples."""
+    for part in batch:
+        if not isinstance(part, Tensor) or not part.dim():
+            raise NotProvided(
+                "single samples", f"inputs and targets must be tensors of samples, got a {type(part).__name__}"
+            )
+    return tuple(part[indices.to(part.device)] for part in batch)
 
 
 def in_groups(batch: Batch, size: int) -> Batch:

@@ -67,6 +67,14 @@ class _LinearModel(Problem[Tensor]):
         penalty = 0.5 * self.l2 * (parameters * parameters).sum()
         return self._losses(batch[0] @ parameters, batch[1]).mean() + penalty
 
+    def batch_outputs(self, parameters: Float[Tensor, " feature"], batch: Batch) -> PerSample:
+        if self.l2:
+            raise ValueError(f"l2={self.l2!r} is part of this loss, which is no function of the outputs then; use 0")
+        return batch[0] @ parameters
+
+    def output_loss(self, outputs: PerSample, batch: Batch) -> Float[Tensor, ""]:
+        return self._losses(outputs, batch[1]).mean()
+
     def gradient(self, parameters: Float[Tensor, " feature"], batch: Batch | None = None) -> Float[Tensor, " feature"]:
         inputs, targets = self.data if batch is None else batch
         return inputs.mT @ self._slopes(inputs @ parameters, targets) / inputs.shape[0] + self.l2 * parameters

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from workbench.optimizers.momentum import Descent, Momentum, around
 from workbench.optimizers.oracle import Oracle
 from workbench.optimizers.rule import EffectiveGradient, constructor
+from workbench.optimizers.sam.atlas import Row, listed
 from workbench.optimizers.schedules import HyperParameter, at
 from workbench.parameters import Parameters, add_scaled, normalised
 
@@ -26,6 +27,16 @@ class PreviousSAM(EffectiveGradient):
 
 
 @constructor
+@listed(
+    Row(
+        paper="2206.06232",
+        equation="g(x + ρu(g of the previous samples))",
+        cost="2",
+        asks="the previous step's samples",
+        quadratics="X as SAM",
+        invariance="R, L",
+    )
+)
 def previous_sam(
     step_size: HyperParameter, rho: HyperParameter, *, beta: HyperParameter = 0.0, momentum: Momentum | None = None
 ) -> Descent:

@@ -7,9 +7,11 @@ from numbers import Integral
 
 import torch
 
+from workbench.optimizers.cycles import Axis, alternating, number
 from workbench.optimizers.momentum import Descent, Momentum, around
 from workbench.optimizers.oracle import Oracle
 from workbench.optimizers.rule import EffectiveGradient
+from workbench.optimizers.sam.atlas import Row, listed
 from workbench.optimizers.schedules import HyperParameter, at
 from workbench.parameters import Parameters, add_scaled, normalised, tree_map
 
@@ -45,11 +47,29 @@ class MSAM(EffectiveGradient):
         displaced = tree_map(lambda x, ascent: x + rho * ascent, parameters, ascents)
         return tree_map(lambda g: g.mean(0), groups.gradients_at(displaced))
 
+    def on_axis(self, eigenvalue: float, bound: float) -> Axis:
+        """Of samples with equal losses."""
+        if not self.normalize:
+            return super().on_axis(eigenvalue, bound)
+        rho = number("rho", self.rho)
+        axis = alternating(self.name, bound, eigenvalue, eigenvalue * rho)
+        return axis._replace(across=(0.0, 1.0, rho / (eigenvalue * axis.amplitude)))
+
 
 def _same(x: Parameters) -> Parameters:
     return x
 
 
+@listed(
+    Row(
+        paper="2206.06232",
+        equation="mean of gs over groups of m samples",
+        cost="2",
+        asks="groups",
+        quadratics="X as SAM (equal samples)",
+        invariance="R, L",
+    )
+)
 def m_sam(
     step_size: HyperParameter,
     rho: HyperParameter,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from workbench.optimizers.cycles import Axis, alternating, number
 from workbench.optimizers.momentum import Descent, Momentum, around
 from workbench.optimizers.oracle import Oracle
 from workbench.optimizers.rule import EffectiveGradient, constructor
+from workbench.optimizers.sam.atlas import Row, listed
 from workbench.optimizers.schedules import HyperParameter, at
 from workbench.parameters import Parameters, add_scaled, normalised
 
@@ -22,8 +24,23 @@ class NSAM(EffectiveGradient):
         ascent = normalised(oracle.full.gradient(parameters))
         return oracle.gradient(add_scaled(parameters, at(self.rho, oracle.step), ascent))
 
+    def on_axis(self, eigenvalue: float, bound: float) -> Axis:
+        rho = number("rho", self.rho)
+        axis = alternating(self.name, bound, eigenvalue, eigenvalue * rho)
+        return axis._replace(across=(0.0, 1.0, rho / (eigenvalue * axis.amplitude)))
+
 
 @constructor
+@listed(
+    Row(
+        paper="2206.06232",
+        equation="g(x + ρu(g of all samples))",
+        cost="1 + n/b",
+        asks="the full gradient",
+        quadratics="X as SAM",
+        invariance="R, L",
+    )
+)
 def n_sam(
     step_size: HyperParameter, rho: HyperParameter, *, beta: HyperParameter = 0.0, momentum: Momentum | None = None
 ) -> Descent:

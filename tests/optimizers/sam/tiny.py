@@ -1,0 +1,83 @@
+"""The reference problem of the atlas: eight samples, a 2x2 matrix of weights and a gain, and scripted random numbers."""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from workbench.dynamics.sources.samples import SampleOracle, gather
+from workbench.optimizers import Source
+from workbench.parameters import ravel, unravel
+from workbench.problems.base import Problem
+
+D = torch.float64
+STEP_SIZE, RHO = 0.1, 0.2
+
+
+class Tiny(Problem):
+    """f_i(W, s) = (s.tanh(W x_i) - y_i)^2/2; W is a matrix of weights, s the gain of a normalisation layer."""
+
+    inputs = torch.tensor([[((7 * i % 11) - 5) / 5, ((3 * i % 7) - 3) / 3] for i in range(8)], dtype=D)
+    targets = torch.tensor([((5 * i % 9) - 4) / 4 for i in range(8)], dtype=D)
+
+    @property
+    def data(self):
+        return self.inputs, self.targets
+
+    def initial(self, seed):
+        return {
+            "weight": torch.tensor([[0.5, -0.3], [0.8, 0.2]], dtype=D),
+            "norm": torch.tensor([1.0, -0.7], dtype=D),
+        }
+
+    def batch_outputs(self, parameters, batch):
+        return torch.tanh(batch[0] @ parameters["weight"].mT) @ parameters["norm"]
+
+    def output_loss(self, outputs, batch):
+        return 0.5 * ((outputs - batch[1]) ** 2).mean()
+
+    def batch_loss(self, parameters, batch):
+        return self.output_loss(self.batch_outputs(parameters, batch), batch)
+
+    def sample_loss(self, parameters, x, y):
+        return self.batch_loss(parameters, (x[None], y[None]))
+
+
+def noise(step, draw):
+    """z_j = (((13 t + 5 j + 7 k) mod 17) - 8)/8."""
+    j = torch.arange(6)
+    return (((13 * step + 5 * j + 7 * draw) % 17) - 8).to(D) / 8
+
+
+@dataclass(frozen=True, eq=False)
+class Scripted(Source):
+    """Samples 0-3 at even steps, 4-7 at odd ones; written-down noise, and coins for the matrix and the vector."""
+
+    def oracle(self, moment):
+        return ScriptedOracle(self, moment, gather(moment.problem.data, self._indices(moment.step)))
+
+    def _indices(self, step):
+        return torch.arange(4) + 4 * (step % 2)
+
+
+@dataclass(frozen=True, eq=False)
+class ScriptedOracle(SampleOracle):
+    def normal(self, stream, like, pieces=1):
+        digits = "".join(letter for letter in stream if letter.isdigit())
+        return unravel(noise(self.step, int(digits or 0)), like)
+
+    def draw(self, draw):
+        return torch.stack([((3 * self.step + part) % 4 + 0.5) / 4 for part in (1, 2)]).to(D)
+
+    @property
+    def previous(self):
+        before = torch.clamp(self.step - 1, min=0)
+        return replace(self, batch=gather(self.moment.problem.data, self.source._indices(before)))
+
+    @property
+    def previous_or_same(self):
+        return self.previous
+
+
+def flat(parameters):
+    """(W11, W12, W21, W22, s1, s2)."""
+    return ravel(parameters)

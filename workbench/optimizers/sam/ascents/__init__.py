@@ -1,0 +1,1 @@
+"""SAM with other ascents: another metric, direction or part of the parameters."""

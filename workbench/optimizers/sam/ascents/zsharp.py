@@ -1,0 +1,74 @@
+"""Z-Sharp: an ascent along the outstanding entries of each tensor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from workbench.checks import refuse_outside
+from workbench.optimizers.momentum import Descent, Momentum, around
+from workbench.optimizers.oracle import Oracle
+from workbench.optimizers.rule import EffectiveGradient
+from workbench.optimizers.sam.atlas import Row, listed
+from workbench.optimizers.schedules import HyperParameter, at
+from workbench.parameters import Parameters, add_scaled, normalised
+
+
+@dataclass(frozen=True)
+class ZSharp(EffectiveGradient):
+    """g~(x) = g(x + rho e): in every matrix e = u(g where z is above its q-quantile), z = |g - mean|/std; in vectors e = g/|g|,
+    |g| over all tensors (arXiv:2505.02369). Each matrix gets length rho, so this is not SAM's ball.
+    """
+
+    rho: HyperParameter
+    q: HyperParameter = 0.95
+    name = "zsharp"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_outside("q", self.q, lower=0.0, upper=1.0)
+
+    def __call__(self, oracle: Oracle, parameters: Parameters) -> Parameters:
+        gradient = oracle.gradient(parameters)
+        whole, q = oracle.tensors(normalised(gradient)), at(self.q, oracle.step)
+        parts = {
+            name: normalised(_outstanding(part, q)) if part.dim() > 1 and part.numel() > 1 else whole[name]
+            for name, part in oracle.tensors(gradient).items()
+        }
+        return oracle.gradient(add_scaled(parameters, at(self.rho, oracle.step), oracle.joined(parts)))
+
+
+def _outstanding(part: Tensor, q: float | Tensor) -> Tensor:
+    """The entries strictly above the quantile of their deviation from the mean; 0 elsewhere."""
+    # The standard deviation, a common factor of all entries, decides nothing.
+    deviation = (part - part.mean()).abs()
+    level = torch.quantile(deviation.flatten(), torch.as_tensor(q, dtype=deviation.dtype, device=deviation.device))
+    return torch.where(deviation > level, part, torch.zeros_like(part))
+
+
+@listed(
+    Row(
+        paper="2505.02369",
+        equation="per matrix: z = |g − mean|/std, keep z > q-quantile, ε = ρu(kept); vectors: ρg/|g|",
+        cost="2",
+        asks="shapes of tensors",
+        code=(
+            "YUNBLAK/Sharpness-Aware-Minimization-with-Z-Score-Gradient-Filtering: this, so |ε| grows as the "
+            "root of the number of matrices"
+        ),
+        quadratics="the mask jumps",
+        invariance="L",
+    )
+)
+def zsharp(
+    step_size: HyperParameter,
+    rho: HyperParameter,
+    q: HyperParameter = 0.95,
+    *,
+    beta: HyperParameter = 0.0,
+    momentum: Momentum | None = None,
+) -> Descent:
+    """Z-Sharp (see `ZSharp`)."""
+    return around(ZSharp(rho, q), step_size, beta, momentum)

@@ -1,0 +1,1 @@
+"""SAM that remembers: ascents, gradients or weights of earlier steps."""

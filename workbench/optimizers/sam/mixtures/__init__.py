@@ -1,0 +1,1 @@
+"""SAM whose step mixes the gradient here with gradients at displaced points."""

@@ -1,0 +1,1 @@
+"""SAM with other samples for the ascent or for the step."""
