@@ -7,52 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from optimizers.sam.tiny import RHO, STEP_SIZE, Scripted, Tiny, flat
+from optimizers.sam.tiny import RHO, RULES, STEP_SIZE, Scripted, Tiny, flat
 
 import workbench as wb
-from workbench import optimizers as o
-
-RULES = {
-    "gd": lambda a, r: o.gradient_descent(a),
-    "sam": o.sam,
-    "usam": o.usam,
-    "sam+heavy_ball": lambda a, r: o.sam(a, r, beta=0.9),
-    "asam": lambda a, r: o.asam(a, r, 0.01),
-    "fisher_sam": lambda a, r: o.fisher_sam(a, r, 1.0),
-    "gsam": lambda a, r: o.gsam(a, r, 0.4),
-    "wsam": lambda a, r: o.wsam(a, r, 0.6),
-    "stable_sam": o.stable_sam,
-    "le_sam": lambda a, r: o.le_sam(a, r, 0.05),
-    "cr_sam": lambda a, r: o.cr_sam(a, r, 0.1, 0.1),
-    "gam": lambda a, r: o.gam(a, r, 0.5),
-    "xsam": lambda a, r: o.xsam(a, r, 1.5),
-    "eigen_sam": lambda a, r: o.eigen_sam(a, r, 0.2, 5),
-    "random_sam": o.random_sam,
-    "rsam": lambda a, r: o.rsam(a, r, 0.05, 2.0),
-    "tilted_sam": lambda a, r: o.tilted_sam(a, r, 0.1, 2.0, 3, 0.2),
-    "functional_sam": o.functional_sam,
-    "m_sam": lambda a, r: o.m_sam(a, r, 2),
-    "n_sam": o.n_sam,
-    "previous_sam": o.previous_sam,
-    "k_sam": lambda a, r: o.k_sam(a, r, 2),
-    "esam": lambda a, r: o.esam(a, r, 0.6, 0.5),
-    "ssam": lambda a, r: o.ssam(a, r, 0.5),
-    "sam_on": o.sam_on,
-    "zsharp": lambda a, r: o.zsharp(a, r, 0.5),
-    "multi_step_sam": lambda a, r: o.multi_step_sam(a, r, 3, 0.5),
-    "look_sam": lambda a, r: o.look_sam(a, r, 2, 0.7),
-    "vasso": lambda a, r: o.vasso(a, r, 0.4),
-    "f_sam": lambda a, r: o.f_sam(a, r, 1.0, 0.6),
-    "f_sam (code)": lambda a, r: o.f_sam(a, r, 1.0, 0.6, "code"),
-    "momentum_sam": lambda a, r: o.momentum_sam(a, r, 0.9),
-    "sampa": lambda a, r: o.sampa(a, r, 0.2),
-    "s2_sam": o.s2_sam,
-    "bsam": lambda a, r: o.bsam(a, r, 100.0, 0.01, 0.1, 0.9, 0.99, 1.0),
-    "lookbehind_sam": lambda a, r: o.lookbehind_sam(a, r, 2, 0.5),
-    "ae_sam": lambda a, r: o.ae_sam(a, r, 4, 0.5, -1.0, 1.0),
-    "sam+adam": lambda a, r: o.adam(0.01, gradient=o.UnifiedSAM(r)),
-    "sam+muon": lambda a, r: o.muon(0.02, 0.9, gradient=o.UnifiedSAM(r)),
-}
 
 
 def reference():

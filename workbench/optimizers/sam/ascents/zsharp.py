@@ -44,7 +44,12 @@ def _outstanding(part: Tensor, q: float | Tensor) -> Tensor:
     """The entries strictly above the quantile of their deviation from the mean; 0 elsewhere."""
     # The standard deviation, a common factor of all entries, decides nothing.
     deviation = (part - part.mean()).abs()
-    level = torch.quantile(deviation.flatten(), torch.as_tensor(q, dtype=deviation.dtype, device=deviation.device))
+    # torch.quantile, which loops under vmap: linear between the two entries around place q (n - 1).
+    ordered = deviation.flatten().sort().values
+    place = torch.as_tensor(q, dtype=deviation.dtype, device=deviation.device) * (ordered.shape[0] - 1)
+    low = place.floor().long()
+    below, above = ordered[low], ordered[(low + 1).clamp(max=ordered.shape[0] - 1)]
+    level = below + (place - low) * (above - below)
     return torch.where(deviation > level, part, torch.zeros_like(part))
 
 
