@@ -53,7 +53,7 @@ class TiltedSAM(EffectiveGradient):
             gradients.append(oracle.gradient(displaced))
             losses.append(oracle.loss(displaced))
         weights = torch.softmax(at(self.tilt, oracle.step) * torch.stack(losses), 0)
-        return tree_map(lambda *gs: sum(w * g for w, g in zip(weights, gs, strict=True)), *gradients)
+        return tree_map(lambda *gs: torch.tensordot(weights, torch.stack(gs), 1), *gradients)
 
     def curvature(self) -> tuple[Scalar, ...]:
         """Of its limit for many points without shortening and without ascent: p = lambda/(1 - tilt sigma^2 lambda)."""

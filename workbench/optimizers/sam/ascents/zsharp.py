@@ -13,7 +13,7 @@ from workbench.optimizers.oracle import Oracle
 from workbench.optimizers.rule import EffectiveGradient
 from workbench.optimizers.sam.atlas import Row, listed
 from workbench.optimizers.schedules import HyperParameter, at
-from workbench.parameters import Parameters, add_scaled, normalised
+from workbench.parameters import Parameters, add_scaled, leaves, normalised
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class ZSharp(EffectiveGradient):
         gradient = oracle.gradient(parameters)
         whole, q = oracle.tensors(normalised(gradient)), at(self.q, oracle.step)
         parts = {
-            name: normalised(_outstanding(part, q)) if part.dim() > 1 and part.numel() > 1 else whole[name]
+            name: leaves(normalised(_outstanding(part, q)))[0] if part.dim() > 1 and part.numel() > 1 else whole[name]
             for name, part in oracle.tensors(gradient).items()
         }
         return oracle.gradient(add_scaled(parameters, at(self.rho, oracle.step), oracle.joined(parts)))
