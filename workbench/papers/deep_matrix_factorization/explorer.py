@@ -35,8 +35,9 @@ def orbit(g: float, k: float, c: float, eps: float = 1e-3) -> tuple[list[float],
     return distance, stability
 
 
-def draw(figure: Figure, g: float, k: float, c: float) -> str:
+def draw(figure: Figure, g: float, misalignment: float, mirror_c: float) -> str:
     """Distance and lambda_max eta/2 against the step; returns the read-out."""
+    k, c = misalignment, mirror_c
     distance, stability = orbit(g, k, c)
     left, right = figure.subplots(1, 2)
     left.semilogy([max(value, 1e-12) for value in distance], color=PALETTE[0])
@@ -54,11 +55,27 @@ def draw(figure: Figure, g: float, k: float, c: float) -> str:
 
 
 def explorer(**initial: Any) -> Explorer:
-    """Sliders for the gauge, the misalignment and the step size over the edge."""
-    start = {"g": 1.5, "k": 0.5, "c": 1.05} | initial
+    """Sliders for the gauge, the misalignment and the step size over the edge; the last two are parameters of the card."""
+    start = {"g": 1.5, "misalignment": 0.5, "mirror_c": 1.05} | initial
     controls = [
         Control("g", "gauge g", start["g"], 0.4, 2.5, kind="log", meaning="W_2 times g, W_1 over g"),
-        Control("k", "misalignment", start["k"], 0.0, 2.0, 0.05, meaning="part of W_2 that W_1 does not meet"),
-        Control("c", "step over edge c", start["c"], 0.8, 1.3, 0.01, meaning="eta lambda_max / 2 at the minimiser"),
+        Control(
+            "misalignment",
+            "misalignment",
+            start["misalignment"],
+            0.0,
+            2.0,
+            0.05,
+            meaning="part of W_2 that W_1 does not meet",
+        ),
+        Control(
+            "mirror_c",
+            "step over edge c",
+            start["mirror_c"],
+            0.8,
+            1.3,
+            0.01,
+            meaning="eta lambda_max / 2 at the minimiser",
+        ),
     ]
-    return Explorer("Stay or leave", controls, draw, (9.0, 3.4))
+    return Explorer("Stay or leave", controls, draw, (9.0, 3.4), paper="deep-matrix-factorization")

@@ -25,11 +25,11 @@ class _Oracle:
         self.gradient = gradient
 
 
-def draw(figure: Figure, scale: float, width: int, seed: int, angle: float, first: float, second: float) -> str:
+def draw(figure: Figure, gd_lambda: float, width: int, seed0: int, angle: float, first: float, second: float) -> str:
     """Loss against time with the predicted steps, and the function at the end; returns the read-out."""
-    points = toy(angle, (first, second))
+    points, scale = toy(angle, (first, second)), gd_lambda
     network, rule = relu_network(points, width, scale), Heun(DT)
-    oracle, state = _Oracle(network.gradient), network.initial(seed)
+    oracle, state = _Oracle(network.gradient), network.initial(seed0)
     rates = [rate for rate in points.rates if rate > 0]
     until = 1.3 * math.log(1 / scale) / min(rates) + 15
     losses = []
@@ -54,14 +54,14 @@ def draw(figure: Figure, scale: float, width: int, seed: int, angle: float, firs
 
 
 def explorer(**initial: Any) -> Explorer:
-    """Sliders for scale, width, start, angle and labels."""
-    start = {"scale": 1e-4, "width": 40, "seed": 0, "angle": 90.0, "first": 1.0, "second": -1.0} | initial
+    """Sliders for scale, width, start, angle and labels; all but the labels are parameters of the card."""
+    start = {"gd_lambda": 1e-4, "width": 40, "seed0": 0, "angle": 90.0, "first": 1.0, "second": -1.0} | initial
     controls = [
-        Control("scale", "scale", start["scale"], 1e-8, 0.5, kind="log", meaning="lambda of the start"),
+        Control("gd_lambda", "scale", start["gd_lambda"], 1e-8, 0.5, kind="log", meaning="lambda of the start"),
         Control("width", "width", start["width"], 4, 100, 1, kind="int", meaning="number of neurons"),
-        Control("seed", "start", start["seed"], 0, 1_000_000, 1, kind="int", meaning="seed of the start"),
+        Control("seed0", "start", start["seed0"], 0, 1_000_000, 1, kind="int", meaning="seed of the start"),
         Control("angle", "angle", start["angle"], 30.0, 150.0, 5.0, unit="degrees", meaning="between the points"),
         Control("first", "first label", start["first"], 0.3, 2.0, 0.1, meaning="label of (2, 1)"),
         Control("second", "second label", start["second"], -2.0, -0.3, 0.1, meaning="label of the other point"),
     ]
-    return Explorer("Saddle to saddle", controls, draw, (9.0, 3.4))
+    return Explorer("Saddle to saddle", controls, draw, (9.0, 3.4), paper="relu-gradient-flow")

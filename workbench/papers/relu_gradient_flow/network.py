@@ -155,7 +155,7 @@ def first_crossing_prediction(parameters: Neurons, points: Points, sign: int) ->
 
     With u = D/|D| and rho0 = sum over neurons of the sign with <w_j, u> > 0 of ((<w_j, u> + |a_j|)/2)^2 the mass follows
     rho* /(1 + (rho*/rho0 - 1) e^(-2 |D| t)), rho* = |y|/|x|; halved when rho/rho* = 1 - 1/sqrt 2. Neurons that are active on both
-    points are counted in full.
+    points are counted in full. NaN for a start that has passed this already, or has no such neuron: no crossing is predicted.
     """
     drive = points.drives[0] if sign > 0 else points.drives[1]
     rate = float(drive.norm())
@@ -166,4 +166,6 @@ def first_crossing_prediction(parameters: Neurons, points: Points, sign: int) ->
     point = points.positive if sign > 0 else ~points.positive
     end = float((points.labels[point].abs() / points.inputs[point].norm(dim=1)).sum())
     share = 1 - 1 / math.sqrt(2)
+    if not 0 < start < share * end:
+        return math.nan
     return math.log((end / start - 1) * share / (1 - share)) / (2 * rate)

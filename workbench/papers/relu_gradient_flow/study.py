@@ -24,6 +24,8 @@ from workbench.papers.relu_gradient_flow.network import (
 )
 from workbench.papers.relu_gradient_flow.points import Points, width_study
 
+PRECISION = 0.01
+"""Stated precision of the laws that hold as lambda goes to 0."""
 ITERATION = 2e-3
 """Flow time of one iteration of the authors' descent: 1e-3 on the mean squared error without 1/2."""
 
@@ -117,6 +119,23 @@ def _thinned(size: int, kept: int) -> np.ndarray:
 def _at_time(result: xr.Dataset, share: float) -> xr.DataArray:
     place = abs(result.time - share * result.time.isel(record=-1)).argmin("record")
     return result.loss.isel(record=place)
+
+
+def crossing_rates(result: xr.Dataset, points: Points, dt: float) -> dict[str, xr.DataArray]:
+    """Slope of the first and second crossing in ln(1/lambda), last pair of scales, times the predicted rate, minus 1 (seed).
+
+    Guard: NaN where the computed error is above the precision of 1 %: what the slope still changed from the pair of scales
+    before (where there are three), plus Heun's (|D| dt)^2/6.
+    """
+    logs = -np.log(result.scale)
+    found = {}
+    for which, rate in zip(("first", "second"), sorted(points.rates, reverse=True), strict=True):
+        times = result[which]
+        slopes = (times.diff("scale") / logs.diff("scale")) * rate
+        error = abs(slopes.isel(scale=-1) - slopes.isel(scale=-2)) if slopes.sizes["scale"] > 1 else 0.0
+        error = error + (rate * dt) ** 2 / 6
+        found[which] = (slopes.isel(scale=-1, drop=True) - 1).where(error < PRECISION)
+    return found
 
 
 def settled(result: xr.Dataset, points: Points) -> xr.DataArray:
@@ -259,20 +278,26 @@ def widths(
     dt: float = 0.2,
     seed0: int = 0,
 ) -> xr.Dataset:
-    """Outcome and initial cones at every width, one data set and start a seed.
+    """Outcome and initial cones at every width, one data set and start for each of n seeds a width.
 
-    Neurons beyond a width start at 0 and stay there, so one sweep serves all widths, with the same draws for the first neurons.
+    Every width has seeds of its own, seed0 + n k + (0 ... n - 1) for the width at place k: pooled over widths the starts are
+    independent. Neurons beyond a width start at 0 and stay there, so one sweep serves all widths.
 
-    Returns (seed, width): final loss; ratio of |theta|^2/2 to N*; fits (final < 1e-6); least (fits, with a ratio below 1.01);
-    covered (every point active for a neuron of its sign); cones (S+ and S- not empty).
+    Returns (seed, width), the seed counted from seed0 at every width: final loss; ratio of |theta|^2/2 to N*; fits
+    (final < 1e-6); least (fits, with a ratio below 1.01); covered (every point active for a neuron of its sign); cones (S+ and
+    S- not empty).
     """
     largest, seeds = max(sizes), range(seed0, seed0 + n)
-    data = [width_study(n_pos, n_neg, d, seed) for seed in seeds]
+    data = [width_study(n_pos, n_neg, d, seed) for seed in range(seed0, seed0 + n * len(sizes))]
     require_step(dt, data[0])
     inputs = torch.stack([one.inputs for one in data])
     labels, least = data[0].labels, data[0].minimum_norm
     steps = math.ceil(2.5 * math.log(1 / scale) / min(data[0].rates) / dt)
     template = relu_network(data[0], largest, scale)
+    known = torch.tensor(list(sizes))
+
+    def own(seed: Tensor, width: Tensor) -> Tensor:
+        return seed + n * (known == width).double().argmax()
 
     def start_of(seed: Tensor | int, width: Tensor | int) -> Neurons:
         alive = (torch.arange(largest) < width).double()[:, None]
@@ -280,17 +305,19 @@ def widths(
         return {"w": w, "a": draws.signs(seed, (largest,), stream="signs") * w.square().sum(-1).sqrt()}
 
     def follow(seed: Tensor, width: Tensor) -> dict[str, object]:
-        network = type(template)(inputs[seed - seed0], labels, largest, scale)
-        done = run(network, Heun(dt), start=start_of(seed, width), steps=steps, every=steps, progress=False)
+        draw = own(seed, width)
+        network = type(template)(inputs[draw - seed0], labels, largest, scale)
+        done = run(network, Heun(dt), start=start_of(draw, width), steps=steps, every=steps, progress=False)
         return {"final": network.loss(done.parameters), "ratio": network.measures["half_norm"](done.parameters) / least}
 
     result = sweep(follow, seed=seeds, width=list(sizes), progress=False)
     shape = (n, len(sizes))
     covered, cones = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
     for i, j in np.ndindex(*shape):
-        start = start_of(seeds[i], sizes[j])
-        covered[i, j] = covers(start, data[i])
-        cones[i, j] = all(bool(one.any()) for one in initial_cones(start, data[i].inputs, labels))
+        place = i + n * j
+        start = start_of(seed0 + place, sizes[j])
+        covered[i, j] = covers(start, data[place])
+        cones[i, j] = all(bool(one.any()) for one in initial_cones(start, data[place].inputs, labels))
     dims = ("seed", "width")
     result["fits"] = result.final < 1e-6
     result["least"] = result.fits & (result.ratio < 1.01)

@@ -18,9 +18,9 @@ from workbench.papers.trace_norm_multitask.trace_norm import theory_lambda, trac
 D, R = 40, 3
 
 
-def draw(figure: Figure, T: int, m: int, sigma: float, lam_scale: float, seed: int) -> str:
+def draw(figure: Figure, T: int, m: int, sigma: float, lam_scale: float, seed0: int) -> str:
     """Singular values of estimate and truth on the left, errors of the methods on the right; returns the read-out."""
-    data = multitask_data(T, m, D, R, sigma, seed=seed)
+    data = multitask_data(T, m, D, R, sigma, seed=seed0)
     fit = trace_norm_fit(data, lam_scale * theory_lambda(T, m, D, sigma), tol=1e-6)
     errors = {
         "ridge": rivals.error(rivals.best_ridge(data), data),
@@ -49,13 +49,13 @@ def draw(figure: Figure, T: int, m: int, sigma: float, lam_scale: float, seed: i
 
 
 def explorer(**initial: Any) -> Explorer:
-    """Sliders for tasks, samples a task, noise, penalty and the data set."""
-    start = {"T": 200, "m": 12, "sigma": 1.0, "lam_scale": 1.0, "seed": 0} | initial
+    """Sliders for tasks, samples a task, noise, penalty and the data set; the last three are parameters of the card."""
+    start = {"T": 200, "m": 12, "sigma": 1.0, "lam_scale": 1.0, "seed0": 0} | initial
     controls = [
         Control("T", "tasks T", start["T"], 20, 800, 20, kind="int", meaning="number of tasks"),
         Control("m", "samples m", start["m"], R, 30, 1, kind="int", meaning="samples a task"),
         Control("sigma", "noise", start["sigma"], 0.05, 2.0, kind="log", meaning="standard deviation of the noise"),
         Control("lam_scale", "penalty", start["lam_scale"], 0.1, 10.0, kind="log", meaning="lambda over the theory's"),
-        Control("seed", "data set", start["seed"], 0, 1_000_000, 1, kind="int", meaning="seed of the data"),
+        Control("seed0", "data set", start["seed0"], 0, 1_000_000, 1, kind="int", meaning="seed of the data"),
     ]
-    return Explorer("Tasks that share a subspace", controls, draw, (9.0, 3.6))
+    return Explorer("Tasks that share a subspace", controls, draw, (9.0, 3.6), paper="trace-norm-multitask")
