@@ -21,6 +21,7 @@ _SYMBOLS = _GREEK | {
     "in": "∈", "ldots": "…", "dots": "…", "cdots": "⋯", "ell": "ℓ", "ll": "≪", "gg": "≫", "langle": "⟨", "rangle": "⟩",
     "mid": "|", "lvert": "|", "rvert": "|", "lVert": "‖", "rVert": "‖", "Vert": "‖", "|": "‖", "quad": " ", ",": " ",
     ";": " ", "!": "", "{": "{", "}": "}", "%": "%", "star": "*", "ast": "*", "circ": "∘", "odot": "⊙", "mathbb{E}": "E",
+    "otimes": "⊗", "top": "⊤", "lceil": "⌈", "rceil": "⌉", "lfloor": "⌊", "rfloor": "⌋",
 }  # fmt: skip
 _DROPPED = {
     "left",

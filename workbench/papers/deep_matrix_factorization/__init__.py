@@ -2,14 +2,12 @@
 
 from workbench.papers.deep_matrix_factorization.explorer import draw, explorer
 from workbench.papers.deep_matrix_factorization.figures import draw_ceiling, draw_escape, draw_exactness, draw_plane
+from workbench.papers.deep_matrix_factorization.leaving import ceiling, edge, escapes, growth
 from workbench.papers.deep_matrix_factorization.study import (
-    ceiling,
     depth_two,
-    escapes,
     exactness,
     flat_points,
     gauge_path,
-    growth,
     pair_and_triple,
     with_data,
 )
@@ -22,6 +20,7 @@ __all__ = [
     "draw_escape",
     "draw_exactness",
     "draw_plane",
+    "edge",
     "escapes",
     "exactness",
     "explorer",

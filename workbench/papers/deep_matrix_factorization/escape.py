@@ -110,17 +110,19 @@ def gauge_direction(layers: Layers) -> list[Tensor]:
     return [part / norm for part in parts]
 
 
+def growth_window(rate: float) -> tuple[int, int]:
+    """First and last step over which a factor of `rate` a step is fitted: 5 to 25, fewer before it has made 1000 or 1/1000."""
+    reach = math.inf if rate == 1 else 0.0 if rate == 0 else math.log(1000) / abs(math.log(rate))
+    last = int(min(25.0, max(1.0, reach)))
+    return (5, last) if last > 10 else (0, last)
+
+
 def growth_rate(along: Float[Tensor, "step run"], first: int = 5, last: int = 25) -> Float[Tensor, " run"]:
     """exp of the least-squares slope of log along over the steps first ... last: the factor per step."""
     window = along[first : last + 1].log()
     time = torch.arange(first, last + 1, dtype=along.dtype)
     time = time - time.mean()
     return torch.exp((time[:, None] * window).sum(0) / time.square().sum())
-
-
-def escape_happens(c: float, eps: float, steps: int) -> bool:
-    """Whether a displacement of eps has the time to grow to order 1 (by e^5 more) at c > 1."""
-    return steps * math.log(2 * c - 1) > -math.log(eps) + 5
 
 
 def _difference(first: Layers, second: Layers) -> list[Tensor]:

@@ -13,15 +13,18 @@ from workbench.figures.style import GUIDE, PALETTE
 
 
 def draw_exactness(exact: xr.Dataset, off: xr.Dataset) -> Figure:
-    """Whole Hessian against formula; their distance in rounding errors with the control's points far above; the bounds."""
+    """Whole Hessian against formula; their distance in rounding errors, the control's far above; the bounds as bars."""
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11.5, 3.6))
     ends = [float(exact.formula.min()) / 1.5, float(exact.formula.max()) * 1.5]
     left.plot(ends, ends, color=GUIDE, linewidth=0.8)
+    order = exact.sortby(exact.formula / exact.lower)
     for colour, depth in zip(PALETTE, np.unique(exact.depth), strict=False):
         own = exact.sel(case=exact.depth == depth)
         left.plot(own.formula, own.hessian, "o", color=colour, markersize=4, label=f"$L={depth}$")
-        wide = own.sel(case=~own.flat)
-        right.plot(wide.formula / wide.lower, wide.upper / wide.lower, "o", color=colour, markersize=4)
+        place = np.flatnonzero(order.depth == depth)
+        value = (order.hessian / order.lower).values[place]
+        right.vlines(place, 1, (order.upper / order.lower).values[place], color=colour, linewidth=1)
+        right.plot(place, value, ".", color=colour, markersize=5)
     left.set(
         xscale="log", yscale="log", xlabel=r"$2\lambda_{\max}(K)$", ylabel=r"$\lambda_{\max}$ of the whole Hessian"
     )
@@ -35,9 +38,7 @@ def draw_exactness(exact: xr.Dataset, off: xr.Dataset) -> Figure:
     middle.axhline(1, color=GUIDE, linestyle="--")
     middle.set(yscale="log", xlabel="case, sorted", ylabel="difference in rounding errors")
     middle.legend(fontsize=8)
-    top = float((exact.formula / exact.lower).max()) * 1.3
-    right.plot([1, top], [1, top], color=GUIDE, linewidth=0.8)
-    right.set(xscale="log", yscale="log", xlabel="sharpness over the flattest", ylabel="upper bound over the flattest")
+    right.set(yscale="log", xlabel="case, sorted (bars: bounds)", ylabel="sharpness over the flattest")
     return figure
 
 
@@ -66,6 +67,7 @@ def draw_escape(found: xr.Dataset, depth: int) -> Figure:
         right.plot(spread[~done], ends[~done], "o", color=colour, markersize=4, fillstyle="none", alpha=0.5)
         right.plot([place - 0.4, place + 0.4], [2 - c] * 2, color=colour, linestyle="--")
     right.axhline(1, color=GUIDE)
+    right.set_ylim(top=1.004)
     right.annotate(
         r"edge $2/\eta$", (0.02, 1), xycoords=("axes fraction", "data"), xytext=(0, 3), textcoords="offset points"
     )
@@ -97,11 +99,20 @@ def draw_ceiling(found: xr.Dataset) -> Figure:
 
 
 def draw_plane(pairs: xr.Dataset, path: xr.Dataset) -> Figure:
-    """Depth two: minimisers in the plane of imbalance and misalignment; sharpness along a gauge path."""
+    """Depth two: minimisers in the plane of imbalance and misalignment (triangles: farther out); sharpness along a gauge path."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5))
-    shown = left.scatter(pairs.imbalance, pairs.misalignment, c=pairs.excess, cmap="viridis", s=22, norm=LogNorm())
-    figure.colorbar(shown, ax=left, label=r"$\lambda_{\max}-4m$")
-    left.set(xlabel="imbalance $2(a-b)^2$", ylabel="misalignment $4(ab-m)$", xscale="log", yscale="log")
+    end = float(np.quantile([pairs.imbalance, pairs.misalignment], 0.95))
+    x, y = np.minimum(pairs.imbalance, end), np.minimum(pairs.misalignment, end)
+    far = ((pairs.imbalance > end) | (pairs.misalignment > end)).values
+    norm = LogNorm(float(pairs.excess.min()), float(pairs.excess.max()))
+    for which, marker in ((~far, "o"), (far, ">")):
+        shown = left.scatter(x[which], y[which], c=pairs.excess[which], cmap="viridis", s=22, norm=norm, marker=marker)
+    figure.colorbar(shown, ax=left, label=r"$\lambda_{\max}-4m$ (lines: equal)")
+    for level in np.linspace(0, 2 * end, 9)[1:-1]:
+        left.plot([0, level], [level, 0], color=GUIDE, linewidth=0.7, zorder=0)
+    left.set(
+        xlabel="imbalance $2(a-b)^2$", ylabel="misalignment $4(ab-m)$", xlim=(-2, 1.05 * end), ylim=(0, 1.05 * end)
+    )
     right.plot(path.g, path.sharpness, color=PALETTE[0])
     for name, colour, words in (
         ("spectral", PALETTE[2], "spectral norms equal"),

@@ -10,11 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench import draws
+from workbench.checks import require_nonnegative
 from workbench.problems.factorised.deep_linear import Layers, end_to_end, partial_products
 
 
 def random_minimiser(
-    target: Float[Tensor, "out in"],
+    M: Float[Tensor, "out in"],
     widths: Sequence[int],
     layer: int,
     *,
@@ -27,9 +28,15 @@ def random_minimiser(
     W_j = A_j^+ M B_j^+ + Z - A_j^+ A_j Z B_j B_j^+ with Z = null_scale N(0, 1): a generic solution.
 
     Raises:
-        ValueError: where a hidden width is below max(d_0, d_L), so that the equation need not have a solution.
+        ValueError: where a hidden width is below max(d_0, d_L), so that the equation need not have a solution; for no hidden
+            layer, a layer that does not exist, or a negative spread or null_scale.
     """
-    out, into = target.shape
+    _refuse_no_hidden_layer(widths)
+    require_nonnegative("spread", spread)
+    require_nonnegative("null_scale", null_scale)
+    if not 0 <= layer <= len(widths):
+        raise ValueError(f"layer must be in 0 ... {len(widths)} at depth {len(widths) + 1}, got {layer!r}")
+    out, into = M.shape
     if min(widths) < max(out, into):
         raise ValueError(
             f"widths must be >= max(d_0, d_L) = {max(out, into)} for a random minimiser, got {list(widths)}: "
@@ -45,12 +52,12 @@ def random_minimiser(
     a, b = after[layer], before[layer]
     free = null_scale * draws.normal(seed, (sizes[layer + 1], sizes[layer]), stream="null space")
     left, right = torch.linalg.pinv(a), torch.linalg.pinv(b)
-    layers[layer] = left @ target @ right + free - left @ a @ free @ b @ right
+    layers[layer] = left @ M @ right + free - left @ a @ free @ b @ right
     return layers
 
 
 def flat_minimiser(
-    target: Float[Tensor, "out in"],
+    M: Float[Tensor, "out in"],
     widths: Sequence[int],
     *,
     seed: int = 0,
@@ -69,7 +76,8 @@ def flat_minimiser(
     """
     if split not in ("random", "equal"):
         raise ValueError(f'split must be "random" or "equal", got {split!r}')
-    left, values, right = torch.linalg.svd(target, full_matrices=False)
+    _refuse_no_hidden_layer(widths)
+    left, values, right = torch.linalg.svd(M, full_matrices=False)
     rank = int((values > 1e-12 * values[0]).sum())
     if min(widths) < rank:
         raise ValueError(f"widths must be >= the rank {rank} of the target, got {list(widths)}")
@@ -77,7 +85,8 @@ def flat_minimiser(
     gamma = -torch.log1p(-draws.uniform(seed, (depth, rank), stream="split"))
     shares = gamma / gamma.sum(0) if split == "random" else torch.full_like(gamma, 1 / depth)
     parts = top ** (1 / depth) * (values[:rank] / top) ** shares
-    parts[0, 0], parts[-1, 0] = parts[0, 0] * math.exp(top_split), parts[-1, 0] * math.exp(-top_split)
+    parts[0, :1] *= math.exp(top_split)
+    parts[-1, :1] *= math.exp(-top_split)
     frames = [right[:rank].mT]
     for i, width in enumerate(widths):
         frames.append(torch.linalg.qr(draws.normal(seed, (width, rank), stream=f"frame {i}"))[0])
@@ -106,3 +115,8 @@ def unbalanced_flat_triple(a: float = 1.1) -> tuple[list[Tensor], Tensor]:
     diagonals = [(1.0, 0.2 / a), (1.0, a / 0.8), (1.0, 0.8)]
     layers = [torch.diag(torch.tensor(one, dtype=torch.float64)) for one in diagonals]
     return layers, end_to_end(layers)
+
+
+def _refuse_no_hidden_layer(widths: Sequence[int]) -> None:
+    if not len(widths):
+        raise ValueError("widths must name at least one hidden layer, got none: at depth 1 there is one minimiser")

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.checks import require_count
 from workbench.problems.factorised.deep_linear import Layers, partial_products
 
 
@@ -39,7 +40,8 @@ def exact_sharpness(
 ) -> tuple[Float[Tensor, "*batch"], list[Tensor]]:
     """lambda_max = 2 lambda_max(K) of the Hessian, and its unit eigenvector as one matrix a layer, U_i ~ A_i^T X B_i^T.
 
-    Exact at zero-loss minimisers only; the caller makes sure of that.
+    Exact at zero-loss minimisers only; the caller makes sure of that. Where K = 0 the Hessian is 0 and every direction is an
+    eigenvector: the one with equal entries is given.
     """
     values, vectors = torch.linalg.eigh(sharpness_matrix(layers, covariance))
     after, before = partial_products(layers)
@@ -47,13 +49,15 @@ def exact_sharpness(
     if covariance is not None:
         top = top @ _square_root(covariance)
     direction = [a.mT @ top @ b.mT for a, b in zip(after, before, strict=True)]
-    norm = torch.stack([part.square().sum((-2, -1)) for part in direction]).sum(0).sqrt()
-    return 2 * values[..., -1], [part / norm[..., None, None] for part in direction]
+    size = sum(part.shape[-2] * part.shape[-1] for part in direction)
+    norm = torch.stack([part.square().sum((-2, -1)) for part in direction]).sum(0).sqrt()[..., None, None]
+    return 2 * values[..., -1], [torch.where(norm > 0, part / norm, size**-0.5) for part in direction]
 
 
-def flattest_sharpness(target: Float[Tensor, "out in"], depth: int) -> Float[Tensor, ""]:
-    """2 L |M|^(2 - 2/L), the least sharpness of all minimisers (theorems 2 and 3 of the spec; |.| is the spectral norm)."""
-    return 2 * depth * torch.linalg.matrix_norm(target, 2) ** (2 - 2 / depth)
+def flattest_sharpness(M: Float[Tensor, "out in"], L: int) -> Float[Tensor, ""]:
+    """2 L |M|^(2 - 2/L), the least sharpness of all minimisers of depth L >= 2 (Mulayoff and Michaeli, arXiv:2002.04710)."""
+    require_count("L", L, 2)
+    return 2 * L * _spectral(M) ** (2 - 2 / L)
 
 
 def upper_bound(layers: Layers) -> Float[Tensor, "*batch"]:
@@ -63,9 +67,9 @@ def upper_bound(layers: Layers) -> Float[Tensor, "*batch"]:
     return 2 * torch.stack(terms).sum(0)
 
 
-def step_size_ceiling(target: Float[Tensor, "out in"], depth: int) -> float:
-    """1/(L |M|^(2 - 2/L)): above it every minimiser is unstable for gradient descent."""
-    return float(2 / flattest_sharpness(target, depth))
+def step_size_ceiling(M: Float[Tensor, "out in"], L: int) -> float:
+    """1/(L |M|^(2 - 2/L)): above it every minimiser is unstable for gradient descent (none is for M = 0: infinite)."""
+    return float(2 / flattest_sharpness(M, L))
 
 
 def rounding(layers: Layers) -> Float[Tensor, "*batch"]:
@@ -75,24 +79,33 @@ def rounding(layers: Layers) -> Float[Tensor, "*batch"]:
     tau = P u 2 sum_i (p/|W_i|)^2 + L max(d) u p 2 sum_{i != j} p/(|W_i| |W_j|).
     """
     norms = torch.stack([_spectral(layer) for layer in layers])
+    others = torch.stack([norms[torch.arange(len(layers)) != i].prod(0) for i in range(len(layers))])
     parameters = sum(layer.shape[-1] * layer.shape[-2] for layer in layers)
     widest = max(max(layer.shape[-2:]) for layer in layers)
-    unit, product, inverse = torch.finfo(norms.dtype).eps, norms.prod(0), 1 / norms
-    own = 2 * (product * inverse).square().sum(0)
-    mixed = 2 * product * (inverse.sum(0).square() - inverse.square().sum(0))
-    return parameters * unit * own + len(layers) * widest * unit * product * mixed
+    unit, own = torch.finfo(norms.dtype).eps, 2 * others.square().sum(0)
+    mixed = 2 * (others.sum(0).square() - others.square().sum(0))
+    return parameters * unit * own + len(layers) * widest * unit * mixed
 
 
-def depth_two_excess(
-    layers: Layers, target: Float[Tensor, "out in"], norm: str = "spectral"
-) -> Float[Tensor, "*batch"]:
+def depth_two_excess(layers: Layers, M: Float[Tensor, "out in"], norm: str = "spectral") -> Float[Tensor, "*batch"]:
     """2 (a - b)^2 + 4 (a b - m) with a = |W_1|, b = |W_2|, m = |M|: how far two layers are from the flattest minimum.
 
     `norm="frobenius"` takes Frobenius norms instead, for which lambda_max - 4 m has no such law.
+
+    Raises:
+        ValueError: for another number of layers than two.
     """
+    if len(layers) != 2:
+        raise ValueError(f"layers must be two for the depth-two identity, got {len(layers)}")
     kind: float | str = 2 if norm == "spectral" else "fro"
-    a, b, m = (torch.linalg.matrix_norm(matrix, kind) for matrix in (layers[0], layers[1], target))
+    a, b, m = (torch.linalg.matrix_norm(matrix, kind) for matrix in (layers[0], layers[1], M))
     return 2 * (a - b).square() + 4 * (a * b - m)
+
+
+def balance(layers: Layers) -> Float[Tensor, "layer *batch"]:
+    """|A_i| |B_i| for every layer. At the value |M|^(1 - 1/L) for all i the minimiser is flat; the converse fails for L >= 3."""
+    after, before = partial_products(layers)
+    return torch.stack([_spectral(a) * _spectral(b) for a, b in zip(after, before, strict=True)])
 
 
 def _spectral(matrix: Tensor) -> Tensor:
@@ -102,9 +115,3 @@ def _spectral(matrix: Tensor) -> Tensor:
 def _square_root(covariance: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(covariance)
     return (vectors * values.clamp_min(0).sqrt()) @ vectors.mT
-
-
-def balance(layers: Layers) -> Float[Tensor, "layer *batch"]:
-    """|A_i| |B_i| for every layer. At the value |M|^(1 - 1/L) for all i the minimiser is flat; the converse fails for L >= 3."""
-    after, before = partial_products(layers)
-    return torch.stack([_spectral(a) * _spectral(b) for a, b in zip(after, before, strict=True)])

@@ -1,9 +1,8 @@
-"""The measurements behind the claims, as labelled arrays."""
+"""The measurements behind the claims on minimisers, as labelled arrays (those on runs: `leaving`)."""
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +11,6 @@ import xarray as xr
 from torch import Tensor
 
 from workbench import curvature, draws
-from workbench.papers.deep_matrix_factorization import escape as runs
 from workbench.papers.deep_matrix_factorization.minimisers import (
     flat_minimiser,
     gauge_transform,
@@ -27,7 +25,6 @@ from workbench.papers.deep_matrix_factorization.sharpness import (
     flattest_sharpness,
     rounding,
     sharpness_matrix,
-    step_size_ceiling,
     upper_bound,
 )
 from workbench.problems.factorised.deep_linear import deep_linear
@@ -213,137 +210,3 @@ def with_data(n: int, *, whiten: bool = False, seed0: int = 0) -> xr.DataArray:
         unit = rounding(layers) * torch.linalg.matrix_norm(covariance, 2)
         errors[i, j] = float((whole - own).abs() / unit)
     return xr.DataArray(errors, dims=("seed", "depth"), coords={"seed": range(seed0, seed0 + n), "depth": list(depths)})
-
-
-def escapes(
-    depths: Sequence[int],
-    c: Sequence[float],
-    eps: Sequence[float],
-    n: int,
-    steps: int,
-    *,
-    spread: float = 0.2,
-    null_scale: float = 0.3,
-    every: int = 10,
-    seed0: int = 0,
-) -> xr.Dataset:
-    """Gradient descent from theta* + eps u, u a random unit direction, with step size 2c/lambda_max; |M| = 1, d = 3, width 4.
-
-    Returns:
-        start, furthest and final distance to theta*; stability = lambda_max eta/2 at the end; converged, escaped, with dimensions
-        (seed, depth, c, eps); path(seed, depth, c, eps, step) the distance at every `every` steps.
-    """
-    shape = (n, len(depths), len(c), len(eps))
-    names = ("start", "furthest", "final", "stability", "converged", "escaped")
-    found = {name: np.full(shape, np.nan) for name in names}
-    kept = range(0, steps + 1, every)
-    path = np.full((*shape, len(kept)), np.nan)
-    seeds = range(seed0, seed0 + n)
-    for j, depth in enumerate(depths):
-        centre, target = _minimisers(seeds, depth, spread, null_scale)
-        sharpness = exact_sharpness(centre)[0]
-        grid = [(a, b) for a in range(len(c)) for b in range(len(eps))]
-        step_size = torch.cat([2 * c[a] / sharpness for a, _ in grid])
-        starts = [runs.displaced(centre, eps[b], seeds)[0] for _, b in grid]
-        start = [torch.cat(layer) for layer in zip(*starts, strict=True)]
-        centres = [layer.repeat(len(grid), 1, 1) for layer in centre]
-        done = runs.descend(start, target.repeat(len(grid), 1, 1), step_size, steps, centre=centres)
-        values = {
-            "start": done.distance[0],
-            "furthest": done.distance.nan_to_num(math.inf).amax(0),
-            "final": done.distance[-1],
-            "stability": done.stability(step_size),
-            "converged": done.converged,
-            "escaped": done.escaped,
-        }
-        for place, (a, b) in enumerate(grid):
-            cut = slice(place * n, (place + 1) * n)
-            for name, value in values.items():
-                found[name][:, j, a, b] = value[cut].double().numpy()
-            path[:, j, a, b] = done.distance[::every, cut].mT.numpy()
-    dims = ("seed", "depth", "c", "eps")
-    result = xr.Dataset({name: (dims, values) for name, values in found.items()})
-    result["path"] = ((*dims, "step"), path, {"long_name": "distance to the minimiser"})
-    result = result.assign_coords(seed=list(seeds), depth=list(depths), c=list(c), eps=list(eps), step=list(kept))
-    for name in ("converged", "escaped"):
-        result[name] = result[name].astype(bool)
-    return result
-
-
-def growth(
-    depths: Sequence[int],
-    c: Sequence[float],
-    n: int,
-    *,
-    eps: float = 1e-6,
-    direction: str = "top",
-    spread: float = 0.2,
-    null_scale: float = 0.3,
-    seed0: int = 0,
-) -> xr.Dataset:
-    """Growth of the distance per step along the top eigenvector, from theta* + eps top and from half that distance.
-
-    `direction="gauge"` is a control: the start lies along the manifold of minimisers, and nothing grows.
-
-    Returns:
-        rate and halved (seed, depth, c), the measured factors; limit = 2 halved - rate, extrapolated to eps = 0; computed, its
-        error: |rate - halved| and the rounding 10 u/(eps min(1, |2c - 1|^24)) of distances that start at eps.
-    """
-    shape = (n, len(depths), len(c))
-    rate, halved = np.zeros(shape), np.zeros(shape)
-    seeds = range(seed0, seed0 + n)
-    for j, depth in enumerate(depths):
-        centre, target = _minimisers(seeds, depth, spread, null_scale)
-        sharpness, top = exact_sharpness(centre)
-        along = runs.gauge_direction(centre) if direction == "gauge" else top
-        for k, one in enumerate(c):
-            for size, kept in ((eps, rate), (eps / 2, halved)):
-                start, _ = runs.displaced(centre, size, seeds, along)
-                done = runs.descend(start, target, 2 * one / sharpness, 25, centre=centre, direction=along)
-                kept[:, j, k] = runs.growth_rate(done.along).numpy()
-    predicted = np.abs(2 * np.array(c) - 1)
-    unit = np.finfo(float).eps
-    computed = np.abs(rate - halved) + 10 * unit / (eps * np.minimum(1, predicted**24))
-    dims = ("seed", "depth", "c")
-    return xr.Dataset(
-        {
-            "rate": (dims, rate),
-            "halved": (dims, halved),
-            "limit": (dims, 2 * halved - rate),
-            "computed": (dims, computed),
-            "predicted": ("c", predicted),
-        },
-        coords={"seed": list(seeds), "depth": list(depths), "c": list(c)},
-    )
-
-
-def ceiling(
-    depths: Sequence[int], ratios: Sequence[float], n: int, steps: int, *, width: int = 3, seed0: int = 0
-) -> xr.Dataset:
-    """converged(seed, depth, ratio): gradient descent from .9 N(0, 1/fan-in) on M = diag(1, .5) at eta = ratio eta_max."""
-    target = torch.diag(torch.tensor([1.0, 0.5], dtype=torch.float64))
-    seeds = range(seed0, seed0 + n)
-    converged = np.zeros((n, len(depths), len(ratios)), dtype=bool)
-    for j, depth in enumerate(depths):
-        problem = deep_linear(target, [width] * (depth - 1), scale=0.9)
-        starts = [problem.layers(problem.initial(seed)) for seed in seeds]
-        start = [torch.stack(layer) for layer in zip(*starts, strict=True)]
-        for k, ratio in enumerate(ratios):
-            step_size = torch.full((n,), ratio * step_size_ceiling(target, depth), dtype=torch.float64)
-            converged[:, j, k] = runs.descend(start, target, step_size, steps).converged.numpy()
-    return xr.Dataset(
-        {"converged": (("seed", "depth", "ratio"), converged)},
-        coords={"seed": list(seeds), "depth": list(depths), "ratio": list(ratios)},
-    )
-
-
-def _minimisers(seeds: Sequence[int], depth: int, spread: float, null_scale: float) -> tuple[list[Tensor], Tensor]:
-    points, targets = [], []
-    for seed in seeds:
-        target = draws.normal(seed, (3, 3), stream="target")
-        target = target / torch.linalg.matrix_norm(target, 2)
-        points.append(
-            random_minimiser(target, [4] * (depth - 1), seed % depth, spread=spread, null_scale=null_scale, seed=seed)
-        )
-        targets.append(target)
-    return [torch.stack(layer) for layer in zip(*points, strict=True)], torch.stack(targets)
