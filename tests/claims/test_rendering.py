@@ -175,8 +175,10 @@ def test_tex_is_rendered_in_pages_and_plain_in_terminals():
     verdict = card.check("c", STEPS)
     assert "ρ^2 ≤ 1/λ_max & <b>" in repr(verdict)
     assert "ρ<sup>2</sup> ≤ 1/λ<sub>max</sub> &amp; &lt;b&gt;" in verdict._repr_html_()
-    card = a_card(claim("c") | {"statement": r"$A^\top\otimes B$ has rank $\lceil x\rceil$ or $\lfloor x\rfloor$"})
-    assert "A^⊤⊗ B has rank ⌈x⌉ or ⌊x⌋" in repr(card.check("c", STEPS))
+    card = a_card(
+        claim("c") | {"statement": r"$A^\top\otimes\rho$ has rank $\lceil\tau\rceil$ or $\lfloor\tau\rfloor$"}
+    )
+    assert "A^⊤⊗ρ has rank ⌈τ⌉ or ⌊τ⌋" in repr(card.check("c", STEPS))
 
 
 def test_several_conditions_each_show_their_own_verdict():
