@@ -1,5 +1,6 @@
 """The report says what the store holds, escapes what others wrote, and reads on a phone."""
 
+import base64
 import hashlib
 import json
 import re
@@ -28,7 +29,7 @@ def measurement(relation, threshold, estimate, low, high):
     return Measurement(condition, Pair(0.0, 1.0), estimate, low, high, n=10)
 
 
-VOID = {"meta", "link", "img", "br"}
+VOID = {"meta", "link", "img", "br", "input"}
 
 
 class Page(HTMLParser):
@@ -83,8 +84,13 @@ def test_every_claim_of_every_paper_stands_there_with_its_verdict(site, page):
     assert "Towards Understanding Sharpness-Aware Minimization" in page.text and "Not run yet: swad" in page.text
 
 
-def test_page_needs_no_network_and_runs_no_script(page):
-    assert [script["type"] for script in page.all("script")] == ["application/json"]
+def test_page_needs_no_network_and_runs_its_one_script_only(site, page):
+    assert [script.get("type") for script in page.all("script")] == ["application/json", None]
+    text = (site / "pages" / "report.html").read_text(encoding="utf-8")
+    script = re.search(r"<script>(.*?)</script>", text, re.DOTALL).group(1)
+    policy = next(m["content"] for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy")
+    allowed = "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert "default-src 'none'" in policy and re.findall(r"script-src ([^;]*)", policy) == [f"'{allowed}'"]
     assert not page.all("iframe") and not page.all("object")
     assert all(source.startswith("data:image/") for source in (image["src"] for image in page.all("img")))
     assert [link["href"] for link in page.all("link")] == ["data:,"]
@@ -219,6 +225,8 @@ def test_comparing_with_an_older_report_shows_what_changed(site, tmp_path):
         ("understanding-sam", ""),
         ("unified-sam", "paper-scale"),
     ]
+    assert found["moved"][0]["way"] == "now outside the claimed region"
+    assert found["verdicts"][0]["way"] == "against the claim" and "preset" not in found["verdicts"][0]["why"]
     text = Page(write_report(tmp_path / "runs", tmp_path / "changed.html", old)).text
     assert "What changed" in text and "Claimed regions that were edited in the card" in text
 
@@ -263,13 +271,94 @@ def test_figures_take_their_captions_from_the_headings_above(tmp_path):
     assert plain_text(r"**Sharpness** $\lambda_{\max}$ of [a](b) `x_y`") == "Sharpness λ_max of a x_y"
 
 
-@pytest.mark.browser
-def test_page_fits_phone_and_desk_in_light_and_dark(site):
+def test_runs_that_differ_in_preset_parameters_or_code_say_so():
+    def run(preset, **code):
+        condition = {"claimed": "> 0", "measured": "1", "estimate": 1.0, "low": 0.5, "high": 1.5, "past": 1.0}
+        claims = {"c": {"verdict": "reproduced", "conditions": {"": condition}}}
+        return {"papers": {"p": {"preset": preset, "parameters": {"n": 5}, "code": code, "claims": claims}}}
+
+    old, new = run("smoke", torch="2.9"), run("laptop", torch="2.13")
+    assert not report_changes.changes(old, new)["reasons"], "nothing moved, so nobody asks why"
+    new["papers"]["p"]["claims"]["c"]["verdict"] = "inconclusive"
+    found = report_changes.changes(old, new)
+    assert found["verdicts"][0]["why"] == "preset smoke, now laptop; torch 2.9, now 2.13"
+    assert found["verdicts"][0]["way"] == "against the claim"
+    again = report_changes.changes(new, json.loads(json.dumps(new)))
+    assert report_changes.count(again) == 0
+
+
+def test_sweeps_that_differ_in_another_parameter_are_small_multiples_on_one_scale(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORKBENCH_PAPERS", str(report_store.write_cards(tmp_path / "papers")))
+    for k, (rho, n) in enumerate((rho, n) for n in (10, 20) for rho in (0.1, 0.2, 0.4)):
+        claims = entries("unified-sam", rho)
+        ended = f"2026-04-01T08:00:{k:02d}Z"
+        write_job(tmp_path / "runs", "unified-sam", claims=claims, ended=ended, rho=rho, n_seeds=n)
+    page = Page(write_report(tmp_path / "runs", tmp_path / "r.html"))
+    text = (tmp_path / "r.html").read_text()
+    assert 'class="charts multiples"' in text and "n_seeds = 10" in page.text and "n_seeds = 20" in page.text
+    for row in re.findall(r'<div class="charts multiples">(.*?)</div>', text, re.DOTALL):
+        marks = [re.findall(r'text-anchor="end">([^<]*)<', svg) for svg in re.findall(r"<svg.*?</svg>", row)]
+        assert len(marks) > 1 and all(one == marks[0] for one in marks)
+
+
+@pytest.fixture(scope="module")
+def chromium():
     api = pytest.importorskip("playwright.sync_api")
-    chromium = Path("/usr/bin/chromium")
-    if not chromium.exists():
+    if not Path("/usr/bin/chromium").exists():
         pytest.skip("Debian's chromium is not installed")
     flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.mark.browser
+def test_claims_are_searched_filtered_and_sorted(site, chromium):
+    tab = chromium.new_page(viewport={"width": 1280, "height": 900})
+    tab.goto((site / "pages" / "report.html").as_uri())
+    shown = tab.locator("#claims-index tbody tr:visible")
+    details = tab.locator(".scoreboard tbody tr:visible")
+    everything = shown.count()
+    assert everything == details.count() == sum(map(len, STATEMENTS.values()))
+    tab.get_by_label("Search").fill("sharpness predicts")
+    assert 0 < shown.count() == details.count() < everything
+    assert tab.locator("output").inner_text() == f"{shown.count()} of {everything} claims"
+    assert tab.locator("section.paper:visible").count() == 1
+    tab.get_by_role("button", name="Show all").click()
+    tab.wait_for_function(f"document.querySelector('output').value.startsWith('{everything} ')")
+    tab.get_by_role("checkbox", name="reproduced").first.uncheck()
+    assert "reproduced" not in {row.get_attribute("data-verdict") for row in shown.all()}
+    tab.get_by_role("button", name="Show all").click()
+    tab.locator("select[name=paper]").select_option("unified-sam")
+    assert {row.get_attribute("data-paper") for row in shown.all()} == {"unified-sam"}
+    for down in (False, True):
+        tab.locator("button[data-sort=claim]").click()
+        names = [row.get_attribute("data-claim") for row in shown.all()]
+        assert names == sorted(names, reverse=down)
+    tab.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 1920])
+def test_the_page_has_no_serious_accessibility_fault(site, chromium, width):
+    axe = pytest.importorskip("axe_core_python", reason="needs axe-core-python (extra test)")
+    source = (Path(axe.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+    for scheme in ("light", "dark"):
+        context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True)
+        tab = context.new_page()
+        tab.goto((site / "pages" / "report.html").as_uri())
+        tab.evaluate(source)
+        found = tab.evaluate("axe.run()")["violations"]
+        serious = [
+            (one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")
+        ]
+        assert not serious
+        context.close()
+
+
+@pytest.mark.browser
+def test_page_fits_phone_and_desk_in_light_and_dark(site, chromium):
     contrast = """() => {
       const rgb = text => text.match(/[\\d.]+/g).slice(0, 3).map(Number);
       const shine = c => { const [r, g, b] = rgb(c).map(v => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
@@ -279,20 +368,15 @@ def test_page_fits_phone_and_desk_in_light_and_dark(site):
       return Math.min(...[...document.querySelectorAll('.badge, .count, .faint, .meta, a, code, p, td, th')].map(e => {
         const [a, b] = [shine(getComputedStyle(e).color), shine(behind(e))].sort((x, y) => y - x);
         return (a + .05) / (b + .05); })); }"""
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(chromium), args=flags)
-        for width in (390, 1280):
-            for scheme in ("light", "dark"):
-                tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-                trouble = []
-                tab.on("console", lambda message, said=trouble: said.append(message.text))
-                tab.on(
-                    "request", lambda request, said=trouble: request.url.startswith("http") and said.append(request.url)
-                )
-                tab.goto((site / "pages" / "report.html").as_uri())
-                assert tab.evaluate("document.documentElement.scrollWidth") <= width, "no sideways scrolling"
-                assert tab.evaluate(contrast) >= 4.5, f"text is hard to read in {scheme} colours"
-                assert tab.locator("svg.forest").first.bounding_box()["width"] > 250
-                assert not trouble
-                tab.close()
-        browser.close()
+    for width in (390, 1280, 1920):
+        for scheme in ("light", "dark"):
+            tab = chromium.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+            trouble = []
+            tab.on("console", lambda message, said=trouble: said.append(message.text))
+            tab.on("request", lambda request, said=trouble: request.url.startswith("http") and said.append(request.url))
+            tab.goto((site / "pages" / "report.html").as_uri())
+            assert tab.evaluate("document.documentElement.scrollWidth") <= width, "no sideways scrolling"
+            assert tab.evaluate(contrast) >= 4.5, f"text is hard to read in {scheme} colours"
+            assert tab.locator("svg.forest").first.bounding_box()["width"] > 250
+            assert not trouble
+            tab.close()

@@ -53,39 +53,91 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, list[di
     Returns:
         `verdicts` (claims whose verdict changed), `moved` (estimates outside the other report's interval; values without
         an interval that differ), `regions` (claims whose threshold or relation was changed), `added` and `removed` claims
-        and papers. Each entry has `paper`, `claim` and what was `before` and is `after`.
+        and papers. Each entry has `paper`, `claim`, what was `before` and is `after`, `way` (towards the claim or away from
+        it) and `why` (what else differs between the two runs); `reasons` lists that for every paper of an entry.
     """
-    found: dict[str, list[dict]] = {"verdicts": [], "moved": [], "regions": [], "added": [], "removed": []}
+    found: dict[str, list[dict]] = {
+        "verdicts": [], "moved": [], "regions": [], "added": [], "removed": [], "reasons": []
+    }  # fmt: skip
     before, after = old["papers"], new["papers"]
     for slug in sorted({*before, *after}):
         if slug not in before or slug not in after:
-            count = len((after.get(slug) or before[slug])["claims"])
+            many = len((after.get(slug) or before[slug])["claims"])
             side = "added" if slug in after else "removed"
-            found[side].append({"paper": slug, "claim": "", "note": f"the paper, with {count} claims"})
+            found[side].append({"paper": slug, "claim": "", "note": f"the paper, with {many} claims"})
             continue
         then, now = before[slug]["claims"], after[slug]["claims"]
+        reasons = _reasons(before[slug], after[slug])
+        known = count(found)
         for name in [*now, *(claim for claim in then if claim not in now)]:
             place = {"paper": slug, "claim": name}
             if name not in then or name not in now:
                 side = "added" if name in now else "removed"
                 found[side].append({**place, "note": (now.get(name) or then[name])["verdict"]})
                 continue
-            _compare(place, then[name], now[name], found)
+            _compare(place, then[name], now[name], reasons, found)
+        if reasons and count(found) > known:
+            found["reasons"].append({"paper": slug, "note": "; ".join(reasons)})
     return found
 
 
-def _compare(place: dict, then: Mapping, now: Mapping, found: dict[str, list[dict]]) -> None:
+def _reasons(before: Mapping, after: Mapping) -> list[str]:
+    """What differs between two runs of a paper, beside their numbers."""
+    found = []
+    if before["preset"] != after["preset"]:
+        found.append(f"preset {before['preset']}, now {after['preset']}")
+    then, now = before["parameters"], after["parameters"]
+    for name in sorted({*then, *now}):
+        if then.get(name) != now.get(name):
+            found.append(f"{name} = {then.get(name, 'unknown')}, now {now.get(name, 'unknown')}")
+    then, now = before.get("code", {}), after.get("code", {})
+    for name in sorted({*then, *now}):
+        if then.get(name) != now.get(name):
+            found.append(f"{name} {then.get(name, 'unknown')}, now {now.get(name, 'unknown')}")
+    return found
+
+
+def _compare(place: dict, then: Mapping, now: Mapping, reasons: list[str], found: dict[str, list[dict]]) -> None:
+    edited = [name for name, one in now["conditions"].items() if _edited(then["conditions"].get(name), one)]
+    why = "; ".join([*(["its region was edited in the card"] if edited else []), *reasons])
+    why = why or "nothing else that was recorded differs"
     if then["verdict"] != now["verdict"]:
-        found["verdicts"].append({**place, "condition": "", "before": then["verdict"], "after": now["verdict"]})
+        way = _RANK.get(now["verdict"], 1) - _RANK.get(then["verdict"], 1)
+        words = "for the claim" if way > 0 else "against the claim" if way < 0 else "neither way"
+        found["verdicts"].append(
+            {**place, "condition": "", "before": then["verdict"], "after": now["verdict"], "way": words, "why": why}
+        )
     for name, condition in now["conditions"].items():
         earlier = then["conditions"].get(name)
         if earlier is None:
             continue
-        place_of = {**place, "condition": name if len(now["conditions"]) > 1 else ""}
-        if earlier["claimed"] != condition["claimed"]:
-            found["regions"].append({**place_of, "before": earlier["claimed"], "after": condition["claimed"]})
+        place_of = {**place, "condition": name if len(now["conditions"]) > 1 else "", "way": _way(earlier, condition)}
+        if name in edited:
+            found["regions"].append(
+                {**place_of, "before": earlier["claimed"], "after": condition["claimed"], "why": "the card was edited"}
+            )
         if moved(earlier, condition):
-            found["moved"].append({**place_of, "before": earlier["measured"], "after": condition["measured"]})
+            found["moved"].append(
+                {**place_of, "before": earlier["measured"], "after": condition["measured"], "why": why}
+            )
+
+
+_RANK = {"reproduced": 3, "consistent, not tested": 2, "contradicted": 0}
+
+
+def _edited(then: Mapping | None, now: Mapping) -> bool:
+    return then is not None and then["claimed"] != now["claimed"]
+
+
+def _way(then: Mapping, now: Mapping) -> str:
+    """Where the estimate lies now, against the claimed region."""
+    before, after = number(then.get("past")), number(now.get("past"))
+    if math.isnan(before) or math.isnan(after):
+        return ""
+    side = "inside" if after >= 0 else "outside"
+    if (before >= 0) != (after >= 0):
+        return f"now {side} the claimed region"
+    return f"further {side}" if abs(after) > abs(before) else f"{side}, nearer to the threshold"
 
 
 def moved(then: Mapping, now: Mapping) -> bool:
@@ -105,4 +157,4 @@ def _outside(value: float, other: Mapping, estimate: float) -> bool:
 
 def count(found: Mapping[str, list]) -> int:
     """Number of differences."""
-    return sum(len(entries) for entries in found.values())
+    return sum(len(entries) for kind, entries in found.items() if kind != "reasons")

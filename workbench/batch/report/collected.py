@@ -15,7 +15,7 @@ from workbench.claims import CardError, ParameterError
 from workbench.claims.recording import load
 from workbench.claims.scoreboard import beside_printed
 from workbench.claims.shown import words
-from workbench.claims.verdict import VERDICTS, Verdict
+from workbench.claims.verdict import VERDICTS, Measurement, Verdict
 
 MAIN_PRESETS = ("laptop", "paper", "smoke")
 
@@ -230,18 +230,36 @@ def _order(value: Any) -> tuple:
 def essence(data: Mapping[str, Any]) -> dict[str, Any]:
     """What a later report needs in order to tell what changed: the main jobs' claims, without folders and times."""
     return {
-        "format": 2,
+        "format": 3,
         "newest": data["newest"],
         "papers": {
             paper["slug"]: {
                 "job": paper["main"]["name"],
                 "preset": paper["main"]["preset"],
                 "parameters": paper["main"]["parameters"],
+                "code": _code(paper["main"]["provenance"]),
                 "claims": {claim.id: _compared(claim) for claim in paper["main"]["claims"]},
             }
             for paper in data["papers"]
         },
     }
+
+
+def _code(origin: Mapping[str, Any]) -> dict[str, str]:
+    """Commit and versions that made a job's numbers, as far as they were recorded."""
+    git, packages = origin.get("git") or {}, origin.get("packages") or {}
+    commit = (
+        {"commit": git["commit"][:10] + (" with uncommitted changes" if git.get("dirty") else "")}
+        if git.get("commit")
+        else {}
+    )
+    return commit | {str(name): str(version) for name, version in packages.items()}
+
+
+def _past(one: Measurement) -> float:
+    """Share of the threshold by which the estimate lies inside the region, negative outside."""
+    place = one.condition.region.position(one.estimate, one.estimate, one.estimate)
+    return math.nan if place is None else place.middle
 
 
 def _compared(verdict: Verdict) -> dict[str, Any]:
@@ -250,6 +268,7 @@ def _compared(verdict: Verdict) -> dict[str, Any]:
             "claimed": words.claimed(one.condition),
             "measured": words.number(one),
             **{key: recorded(getattr(one, key)) for key in ("estimate", "low", "high")},
+            "past": recorded(_past(one)),
         }
         for one in verdict.conditions
     }

@@ -100,18 +100,23 @@ WIDTH, HEIGHT = 260, 160
 LEFT, RIGHT, TOP, BOTTOM = 48, 250, 10, 126
 
 
-def sweep_chart(name: str, points: Sequence[tuple[Any, Measurement | None]]) -> Markup:
+def sweep_chart(
+    name: str, points: Sequence[tuple[Any, Measurement | None]], among: Sequence[Measurement] = ()
+) -> Markup:
     """One condition's estimate and interval over a swept parameter, the claimed region shaded.
 
     Args:
         name: of the parameter.
         points: (value of the parameter, measurement or None), in the order of the values.
+        among: measurements in charts beside this one, which share its vertical scale.
     """
     across, ticks = _across([value for value, _ in points])
     measured = [one for _, one in points]
     last = next(one for one in reversed(measured) if one is not None)
     ends = last.condition.region.low, last.condition.region.high
-    numbers = [getattr(one, key) for one in measured if one is not None for key in ("estimate", "low", "high")]
+    numbers = [
+        getattr(one, key) for one in [*measured, *among] if one is not None for key in ("estimate", "low", "high")
+    ]
     up, heights = _up([*numbers, *ends])
     bottom, top = (BOTTOM if math.isinf(ends[0]) else up(ends[0])), (TOP if math.isinf(ends[1]) else up(ends[1]))
     parts = [

@@ -1,13 +1,17 @@
 """The report: one static page that shows what was measured, against what was claimed, and where it comes from.
 
-The page is self-contained (no network, no scripts that run): style, drawings and figures are inside it, only the links to
-the executed notebooks lead out, relative to the page. All text from notebooks, cards and parameters is escaped.
+The page is self-contained (no network): style, drawings, figures and the one script that searches, filters and sorts are
+inside it, and a content security policy lets nothing else run. Only the links to the executed notebooks lead out, relative to
+the page. All text from notebooks, cards and parameters is escaped.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -25,6 +29,7 @@ from workbench.claims.shown import tex, words
 from workbench.claims.verdict import VERDICTS, Measurement
 
 _PAGE = "report.html.jinja"
+MOST_PANELS = 12  # in a row of small multiples
 MOST_SWEEPS = 6  # per paper: a fine grid over two parameters would make a page of a thousand drawings
 
 
@@ -63,6 +68,7 @@ def render(data: Mapping[str, Any], start: Path, old: Mapping[str, Any] | None =
         old: data of an older report to compare with.
     """
     new = essence(data)
+    script = (Path(__file__).parent / "report.js").read_text(encoding="utf-8")
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -85,6 +91,8 @@ def render(data: Mapping[str, Any], start: Path, old: Mapping[str, Any] | None =
         forest=report_svg.forest_row,
         paper_value=words.paper_value,
         css=report_svg.css,
+        share=_share,
+        searched=_searched,
     )
     return environment.get_template(_PAGE).render(
         data=data,
@@ -94,6 +102,9 @@ def render(data: Mapping[str, Any], start: Path, old: Mapping[str, Any] | None =
         symbols=words.SYMBOLS,
         colours=words.COLOURS,
         axis=report_svg.forest_axis(),
+        presets=_presets(data["papers"]),
+        script=Markup(script),
+        script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         changes=report_changes.changes(old, new) if old is not None else None,
         old=old,
         mark=report_changes.MARK,
@@ -117,32 +128,80 @@ def _shown(paper: Mapping[str, Any], start: Path) -> dict[str, Any]:
         "anchor": "paper-" + "".join(c if c.isalnum() and c.isascii() else "-" for c in paper["slug"]),
         "figures": [] if paper["main"]["damaged"] else figures(paper["main"]["folder"] / "notebook.ipynb"),
         "notebook": _link(paper["main"], start),
-        "sweeps": [
-            {**sweep, "charts": _charts(sweep) if k < MOST_SWEEPS else []} for k, sweep in enumerate(paper["sweeps"])
-        ],
+        "blocks": _blocks(paper["sweeps"]),
     }
 
 
-def _charts(sweep: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One chart per condition that at least two of a sweep's jobs measured."""
-    charts = []
-    for claim in sweep["points"][-1][1]["claims"]:
+def _share(claim: Verdict) -> str:
+    """Share of the audit's blocks that gave the committed verdict, for sorting; empty without an audit."""
+    blocks = claim.audit.get("blocks", [])
+    return f"{sum(one == claim.audit.get('committed') for one in blocks) / len(blocks):g}" if blocks else ""
+
+
+def _searched(claim: Verdict, paper: Mapping[str, Any]) -> str:
+    """What the search looks through, in lower case."""
+    said = (claim.id, tex.plain(claim.claim.statement), tex.plain(claim.claim.source), paper["title"], paper["authors"])
+    return " ".join(" ".join(said).lower().split())
+
+
+def _presets(papers: Sequence[Mapping[str, Any]]) -> str:
+    """The presets of the papers' main jobs: `laptop preset`, or each with its number of papers."""
+    counted = Counter(paper["main"]["preset"] for paper in papers)
+    if len(counted) == 1:
+        return f"{next(iter(counted)) or 'no'} preset"
+    return ", ".join(f"{name or 'no'} preset ({n} papers)" for name, n in counted.most_common())
+
+
+def _blocks(sweeps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The sweeps over one parameter, those that differ only in the value of other parameters together as small multiples."""
+    groups: dict[tuple, list[Mapping[str, Any]]] = {}
+    for sweep in sweeps:
+        groups.setdefault((sweep["name"], sweep["preset"], *sweep["fixed"]), []).append(sweep)
+    blocks = []
+    for members in groups.values():
+        shared = {
+            name: value
+            for name, value in members[0]["fixed"].items()
+            if all(m["fixed"][name] == value for m in members)
+        }
+        blocks.append(
+            {
+                "name": members[0]["name"],
+                "preset": members[0]["preset"],
+                "fixed": shared,
+                "jobs": sum(len(m["points"]) for m in members),
+                "rows": _rows(members, shared) if len(blocks) < MOST_SWEEPS else [],
+            }
+        )
+    return blocks
+
+
+def _rows(members: Sequence[Mapping[str, Any]], shared: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row per condition that a sweep measured at two points: a chart for each sweep, all on one vertical scale."""
+    rows = []
+    for claim in members[0]["points"][-1][1]["claims"]:
         for condition in claim.claim.condition:
             name = condition.name
-            points = [(value, _condition(job, claim.id, name)) for value, job in sweep["points"]]
-            if sum(one is not None and bool(words.number(one)) for _, one in points) < 2:
+            drawn = [[(value, _condition(job, claim.id, name)) for value, job in m["points"]] for m in members]
+            if not any(sum(one is not None and bool(words.number(one)) for _, one in points) > 1 for points in drawn):
                 continue
-            several = len(claim.claim.condition) > 1
-            charts.append(
+            everything = [one for points in drawn for _, one in points if one is not None]
+            rows.append(
                 {
-                    "id": f"{claim.id}: {name}" if several else claim.id,
+                    "id": f"{claim.id}: {name}" if len(claim.claim.condition) > 1 else claim.id,
                     "quantity": condition.quantity,
                     "claimed": words.claimed(condition),
-                    "svg": report_svg.sweep_chart(sweep["name"], points),
-                    "verdicts": [one.verdict if one else "not run" for _, one in points],
+                    "charts": [
+                        {
+                            "at": {key: value for key, value in m["fixed"].items() if key not in shared},
+                            "svg": report_svg.sweep_chart(m["name"], points, everything),
+                        }
+                        for m, points in zip(members[:MOST_PANELS], drawn, strict=False)
+                        if any(one is not None for _, one in points)
+                    ],
                 }
             )
-    return charts
+    return rows
 
 
 def _condition(job: Mapping[str, Any], claim_id: str, name: str) -> Measurement | None:
