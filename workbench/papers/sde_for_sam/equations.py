@@ -57,15 +57,15 @@ class SharpnessAwareSDE:
         gradient = oracle.gradient(x)
         if self.kind == "sgd":
             return scale(-1.0, gradient)
-        along = self._mean(gradient)
-        return scale(-1.0, add_scaled(gradient, self.rho, oracle.hessian_vector_product(x, along)))
+        mean, _ = self._direction(gradient)
+        return scale(-1.0, add_scaled(gradient, self.rho, oracle.hessian_vector_product(x, mean)))
 
     def diffusion(self, oracle: Oracle, x: Parameters, dw: Parameters) -> Parameters:
-        moved = scale(-(self.step_size**0.5) * self.sigma, dw)
+        noise = scale(-(self.step_size**0.5) * self.sigma, dw)
         if self.kind == "sgd" or not self.correct_noise:
-            return moved
-        gradient = None if self.kind == "usam" else oracle.gradient(x)
-        return add_scaled(moved, self.rho, oracle.hessian_vector_product(x, self._spread(gradient, moved)))
+            return noise
+        _, spread = self._direction(oracle.gradient(x))
+        return add_scaled(noise, self.rho, oracle.hessian_vector_product(x, spread(noise)))
 
     def increment(self, oracle: Oracle, x: Parameters, dt: Scalar, dw: Parameters) -> Parameters:
         """drift dt + diffusion dw with one gradient and one Hessian product."""
@@ -74,33 +74,27 @@ class SharpnessAwareSDE:
         plain = add_scaled(noise, -1.0, scale(dt, gradient))
         if self.kind == "sgd":
             return plain
-        along = scale(-1.0, scale(dt, self._mean(gradient)))
+        mean, spread = self._direction(gradient)
+        along = scale(-dt, mean)
         if self.correct_noise:
-            along = add_scaled(along, 1.0, self._spread(gradient, noise))
+            along = add_scaled(along, 1.0, spread(noise))
         return add_scaled(plain, self.rho, oracle.hessian_vector_product(x, along))
 
-    def _mean(self, gradient: Parameters) -> Parameters:
-        """m: the mean of the ascent direction over the noise."""
+    def _direction(self, gradient: Parameters) -> tuple[Parameters, Callable[[Parameters], Parameters]]:
+        """m, and v -> J v: mean of the ascent direction over the noise, and how it follows the noise."""
         if self.kind == "usam":
-            return gradient
+            return gradient, lambda v: v
+        square = inner(gradient, gradient)
         if self.kind == "dnsam":
-            return scale(inner(gradient, gradient).rsqrt(), gradient)
-        first, _ = self._factors(gradient)
-        return scale(first / self.sigma, gradient)
+            inverse = square.rsqrt()
+            return scale(inverse, gradient), lambda v: scale(inverse, v)
+        first, second = direction_factors(square / self.sigma**2, count(gradient))
 
-    def _spread(self, gradient: Parameters | None, v: Parameters) -> Parameters:
-        """J v: how the ascent direction follows the noise."""
-        if self.kind == "usam":
-            return v
-        assert gradient is not None
-        if self.kind == "dnsam":
-            return scale(inner(gradient, gradient).rsqrt(), v)
-        first, second = self._factors(gradient)
-        along = -second * inner(gradient, v) / self.sigma**2
-        return scale(1.0 / self.sigma, add_scaled(scale(first, v), along, gradient))
+        def spread(v: Parameters) -> Parameters:
+            along = -second * inner(gradient, v) / self.sigma**2
+            return scale(1.0 / self.sigma, add_scaled(scale(first, v), along, gradient))
 
-    def _factors(self, gradient: Parameters) -> Any:
-        return direction_factors(inner(gradient, gradient) / self.sigma**2, count(gradient))
+        return scale(first / self.sigma, gradient), spread
 
 
 def algorithm(kind: Kind, step_size: Scalar, rho: Scalar) -> Descent:
