@@ -225,3 +225,31 @@ def test_a_swept_whole_number_may_be_a_place(place):
     found = wb.sweep(lambda k: {"row": wb.Labelled(place(table, k), ("column",))}, k=[2, 3, 4], progress=False)
     for k in (2, 3, 4):
         assert torch.equal(torch.from_numpy(found.row.sel(k=k).values), place(table, k))
+
+
+@pytest.mark.parametrize(("dtype", "threads"), [(torch.float32, 1), (torch.float64, 1), (torch.float64, 2)])
+def test_trained_networks_are_those_trained_alone_whatever_the_type_threads_and_chunks(dtype, threads):
+    data = wb.data.load("digits", train=30)
+    problem = wb.problems.classifier(data, hidden=[4], loss="cross_entropy", dtype=dtype)
+
+    def train(seed, rho, batch_size, rule):
+        made = wb.optimizers.by_name(rule, 0.2, rho=rho)
+        run = wb.run(problem, made, seed=seed, steps=4, batch_size=batch_size, record=["train_loss"], at=[0, 3])
+        return {**run.records, "end": run.parameters}
+
+    axes = {"seed": [0, 2**40], "rho": [0.0, 0.05], "batch_size": [5, 30], "rule": ["sam"]}
+    before, rtol = torch.get_num_threads(), 1e-5 if dtype == torch.float32 else 1e-12
+    torch.set_num_threads(threads)
+    try:
+        swept = [
+            wb.sweep(train, static=["batch_size"], chunk_size=chunk, progress=False, **axes) for chunk in (None, 1)
+        ]
+    finally:
+        torch.set_num_threads(before)
+    for found in swept:
+        assert found.end.dtype == found.train_loss.dtype == str(dtype).removeprefix("torch.")
+        for point in itertools.product(*axes.values()):
+            alone, got = train(*point), found.sel(dict(zip(axes, point, strict=True)))
+            scale = float(alone["train_loss"].value.abs().max())
+            np.testing.assert_allclose(got.train_loss, alone["train_loss"].value, rtol=rtol, atol=rtol * scale)
+            np.testing.assert_allclose(got.end, wb.parameters.ravel(alone["end"]), rtol=rtol, atol=rtol)
