@@ -18,26 +18,31 @@ from torch import Tensor
 T = TypeVar("T")
 
 
-def without_host_random_numbers(call: Callable[[], T], function: Callable) -> T:
-    """`call()`, which evaluates `function`. Raises ValueError when it used NumPy's, Python's or torch's generators: the global
-    ones, one that the function holds, or a new one without a seed. All runs of a chunk would share their numbers.
-    """
-    watched = list(_generators(function))
-    for attempt in range(2):
-        before, modules, fresh = _states(watched), len(sys.modules), []
-        with _unseeded(fresh):
-            result = call()
-        after = _states(watched)
-        used = list(dict.fromkeys([name for name in before if before[name] != after[name]] + fresh))
-        if not used:
-            return result
-        if attempt == 0 and len(sys.modules) > modules:
-            continue  # a library that was imported on the way may have drawn; it will not again
-        raise ValueError(
-            f"the swept function draws from {' and '.join(used)}: it is called once for all runs of a chunk, which would share "
-            "the numbers; use wb.draws.normal(seed, ...), whose numbers follow the run's seed"
-        )
-    raise AssertionError("unreachable")
+class HostNumbers:
+    """Watches the calls of a function that stands for many runs at once."""
+
+    def __init__(self, function: Callable) -> None:
+        self._watched = list(_generators(function))
+
+    def refused(self, call: Callable[[], T]) -> T:
+        """`call()`, which evaluates the function. Raises ValueError when it used NumPy's, Python's or torch's generators: the
+        global ones, one that the function holds, or a new one without a seed. All runs of a chunk would share their numbers.
+        """
+        for attempt in range(2):
+            before, modules, fresh = _states(self._watched), len(sys.modules), []
+            with _unseeded(fresh):
+                result = call()
+            after = _states(self._watched)
+            used = list(dict.fromkeys([name for name in before if before[name] != after[name]] + fresh))
+            if not used:
+                return result
+            if attempt == 0 and len(sys.modules) > modules:
+                continue  # a library that was imported on the way may have drawn; it will not again
+            raise ValueError(
+                f"the swept function draws from {' and '.join(used)}: it is called once for all runs of a chunk, which would "
+                "share the numbers; use wb.draws.normal(seed, ...), whose numbers follow the run's seed"
+            )
+        raise AssertionError("unreachable")
 
 
 _LOOKED_AT = 2000
@@ -83,18 +88,19 @@ def _named(values: Mapping) -> list[tuple[str, Any]]:
     return [(str(name), value) for name, value in list(values.items())]
 
 
-def _states(watched: Sequence[tuple[str, Any]]) -> dict[str, bytes]:
+def _states(watched: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     everywhere = [("numpy.random", np.random.mtrand._rand), ("random", random._inst), *watched]  # type: ignore[attr-defined]
     return {name: _state(generator) for name, generator in everywhere}
 
 
-def _state(generator: Any) -> bytes:
+def _state(generator: Any) -> Any:
     if isinstance(generator, np.random.Generator):
         return pickle.dumps(generator.bit_generator.state)
     if isinstance(generator, np.random.RandomState):
-        return pickle.dumps(generator.get_state(legacy=False))
+        state = generator.get_state(legacy=False)["state"]
+        return (state["key"].tobytes(), state["pos"]) if "key" in state else pickle.dumps(state)
     if isinstance(generator, random.Random):
-        return pickle.dumps(generator.getstate())
+        return generator.getstate()
     return generator.get_state().numpy().tobytes()
 
 

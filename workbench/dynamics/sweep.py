@@ -16,7 +16,7 @@ from torch import Tensor
 
 from workbench import memory as memory_budget
 from workbench.checks import require_count, require_positive
-from workbench.draws.watched import without_host_random_numbers
+from workbench.draws.watched import HostNumbers
 from workbench.dynamics.joining import dataset, joined
 from workbench.dynamics.labelled import Labelled, label
 from workbench.dynamics.progress import bar
@@ -246,11 +246,12 @@ def _evaluate(
     if not grid:
         return {name: labels.of.get(name, label(v, name)).with_value(v) for name, v in one().items()}
     outer, inner = _split(grid)
+    watch = HostNumbers(function)
     limit = memory if memory is not None else memory_budget.budget()
     size = chunk_size or _count(outer) * _count(inner)
     while True:
         try:
-            joined = _chunks(one, function, _points(outer), _points(inner), size, limit, progress)
+            joined = _chunks(one, watch, _points(outer), _points(inner), size, limit, progress)
             break
         except memory_budget.ChunkTooLarge as too_large:
             size = min(too_large.runs, size - 1)
@@ -278,7 +279,7 @@ def _count(grid: Axes) -> int:
 
 def _chunks(
     one: Callable[..., dict[str, Tensor]],
-    function: Callable,
+    watch: HostNumbers,
     outer: dict[str, Tensor],
     inner: dict[str, Tensor],
     size: int,
@@ -298,7 +299,7 @@ def _chunks(
         for j in range(0, n_inner, columns):
             column = {name: values[j : j + columns] for name, values in inner.items()}
             with memory_budget.sharing(rows * columns, limit):
-                pieces.append(_vmapped(one, function, row, column))
+                pieces.append(_vmapped(one, watch, row, column))
             shown.update(rows * columns)
         stripes.append({name: torch.cat([piece[name] for piece in pieces], 1) for name in pieces[0]})
     shown.close()
@@ -306,7 +307,7 @@ def _chunks(
 
 
 def _vmapped(
-    one: Callable[..., dict[str, Tensor]], function: Callable, row: dict[str, Tensor], column: dict[str, Tensor]
+    one: Callable[..., dict[str, Tensor]], watch: HostNumbers, row: dict[str, Tensor], column: dict[str, Tensor]
 ) -> dict[str, Tensor]:
     def over_columns(row_point: dict[str, Tensor]) -> dict[str, Tensor]:
         return torch.func.vmap(lambda column_point: one(**_swept(row_point), **_swept(column_point)))(column)
@@ -317,7 +318,7 @@ def _vmapped(
         return {name: value[None] for name, value in over_columns({}).items()}
 
     with in_words([*row, *column]):
-        return without_host_random_numbers(all_runs, function)
+        return watch.refused(all_runs)
 
 
 def _swept(point: dict[str, Tensor]) -> dict[str, Tensor]:
