@@ -105,8 +105,8 @@ def _by_largest(x: Parameters) -> tuple[Parameters, Tensor]:
     wide = tree_map(lambda leaf: leaf.float() if leaf.dtype in (torch.float16, torch.bfloat16) else leaf, real)
     sizes = [leaf.abs().amax() for leaf in leaves(wide) if leaf.numel()]
     size = functools.reduce(torch.maximum, sizes) if sizes else leaves(wide)[0].new_ones(())
-    # At least the smallest number above 0, which is below the normal range.
-    size = size.clamp(min=torch.finfo(size.dtype).smallest_normal * torch.finfo(size.dtype).eps)
+    # Over 1 where all are zero: the quotient and its derivative are then finite.
+    size = torch.where(size == 0, 1.0, size)
     return tree_map(lambda leaf: leaf / size, wide), size
 
 

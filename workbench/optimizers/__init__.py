@@ -119,7 +119,7 @@ from workbench.optimizers.sam import (
     xsam,
     zsharp,
 )
-from workbench.optimizers.schedules import LinearDecay, StepDecay, SwitchOn
+from workbench.optimizers.schedules import Cosine, LinearDecay, StepDecay, SwitchOn
 from workbench.optimizers.torch.adapter import as_torch
 from workbench.optimizers.torch.batch_norm import recompute_batch_norm
 
@@ -153,6 +153,7 @@ __all__ = [
     "BestOf",
     "Continuized",
     "ContinuizedConvex",
+    "Cosine",
     "Descent",
     "EffectiveGradient",
     "EigenSAM",

@@ -57,3 +57,14 @@ class SwitchOn:
 
     def __call__(self, step: Float[Tensor, ""]) -> Tensor:
         return (step >= self.start).to(torch.float64) * self.value
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """From `value` at step 0 along half a cosine to zero at step `steps`."""
+
+    value: float | Tensor
+    steps: int
+
+    def __call__(self, step: Float[Tensor, ""]) -> Tensor:
+        return 0.5 * self.value * (1.0 + torch.cos(torch.pi * (step / self.steps).clamp(max=1.0)))

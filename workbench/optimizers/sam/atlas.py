@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-Mark = Literal["", "abstract", "recalled", "derived"]
+Mark = Literal["", "abstract", "recalled"]
 
 Constructor = TypeVar("Constructor", bound=Callable[..., Any])
 
@@ -38,6 +38,7 @@ class Row:
 
 ROWS: dict[str, Row] = {}
 """By the constructor's name."""
+_FOLDERS: dict[str, str] = {}
 
 
 def listed(row: Row) -> Callable[[Constructor], Constructor]:
@@ -45,6 +46,8 @@ def listed(row: Row) -> Callable[[Constructor], Constructor]:
 
     def keep(function: Constructor) -> Constructor:
         ROWS[function.__name__] = row
+        parts = function.__module__.split(".sam.")[-1].split(".")
+        _FOLDERS[function.__name__] = parts[0] if len(parts) > 1 else ""
         return function
 
     return keep
@@ -53,10 +56,42 @@ def listed(row: Row) -> Callable[[Constructor], Constructor]:
 COLUMNS = ("rule", "paper", "step", "gradients", "asks for", "authors' code departs", "on quadratics", "kept by")
 
 
+COMPOSITIONS = {
+    "sam+adam": Row(
+        paper="2303.00565",
+        equation="Adam on gs: `adam(step_size, gradient=UnifiedSAM(rho))`",
+        cost="2",
+        quadratics="the preconditioner adapts",
+    ),
+    "sam+muon": Row(
+        paper="",
+        equation="Muon on gs: `muon(step_size, gradient=UnifiedSAM(rho))`",
+        cost="2",
+        asks="shapes of tensors",
+        quadratics="fixed step length",
+        invariance="R per side",
+    ),
+}
+"""Two bases around SAM; the others (heavy ball, Nesterov) are arguments of every constructor."""
+
+
 def table() -> list[tuple[str, ...]]:
-    """One line a rule, as text, under `COLUMNS`."""
-    words = {"": "", "abstract": " [from the abstract]", "recalled": " [recalled]", "derived": " [derived]"}
+    """One line a rule, as text, under `COLUMNS`: those beside SAM first, then by idea."""
+    words = {"": "", "abstract": " **[ABS]**", "recalled": " **[RECALLED]**"}
     return [
         (name, row.paper, row.equation + words[row.mark], row.cost, row.asks, row.code, row.quadratics, row.invariance)
-        for name, row in ROWS.items()
+        for name, row in {**dict(sorted(ROWS.items(), key=lambda item: _place(item[0]))), **COMPOSITIONS}.items()
     ]
+
+
+def _place(name: str) -> tuple[bool, str, bool, str]:
+    """SAM and the other single displacements, then the folders' names, then the rules'."""
+    folder = _FOLDERS[name]
+    return (folder != "", folder, name != "sam", name)
+
+
+def as_markdown() -> str:
+    """The table in Markdown."""
+    lines = [COLUMNS, ("---",) * len(COLUMNS)]
+    lines += [(f"`{name}`", *(cell.replace("|", "\\|") for cell in rest)) for name, *rest in table()]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from workbench.optimizers.oracle import Oracle
 from workbench.optimizers.rule import Filter, Rule, constant
 from workbench.optimizers.sam.atlas import Row, listed
 from workbench.optimizers.schedules import HyperParameter, at
-from workbench.parameters import Parameters, Scalar, add_scaled, tree_map, zeros_like
+from workbench.parameters import Parameters, Scalar, tree_map, zeros_like
 
 
 class BSAMState(NamedTuple):
@@ -59,10 +60,7 @@ class BSAM(Rule):
         beta1, beta2 = at(self.beta1, oracle.step), at(self.beta2, oracle.step)
         decay, damping = at(self.weight_decay, oracle.step), at(self.damping, oracle.step)
         step_size, rho = at(self.step_size, oracle.step), at(self.rho, oracle.step)
-        noise = tree_map(
-            lambda z, s: z / (self.samples * s).sqrt(), oracle.normal("weights", parameters), state.precision
-        )
-        gradient = oracle.gradient(add_scaled(parameters, 1.0, noise))
+        gradient = oracle.gradient(self._perturbed(oracle, parameters, state.precision))
         displaced = oracle.gradient(tree_map(lambda x, g, s: x + rho * g / s, parameters, gradient, state.precision))
 
         def drift(m: torch.Tensor, g: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -74,6 +72,12 @@ class BSAM(Rule):
         mean = tree_map(drift, state.mean, displaced, parameters)
         moved = tree_map(lambda x, m, s: x - step_size * m / s, parameters, mean, state.precision)
         return moved, BSAMState(mean, tree_map(sharpen, state.precision, gradient))
+
+    def _perturbed(self, oracle: Oracle, parameters: Parameters, precision: Parameters) -> Parameters:
+        if self.samples == math.inf:
+            return parameters
+        noise = oracle.normal("weights", parameters)
+        return tree_map(lambda x, z, s: x + z / (self.samples * s).sqrt(), parameters, noise, precision)
 
     def duration(self, oracle: Oracle) -> Scalar:
         return at(self.step_size, oracle.step)
