@@ -1,6 +1,7 @@
 """What holds for every rule of the atlas: sweeps are the loop, costs are what the table says, refusals come in words."""
 
 import inspect
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import workbench as wb
 from workbench import optimizers as o
 from workbench.dynamics.sources import AllSamples, Minibatches
 from workbench.optimizers.oracle import needs
-from workbench.optimizers.sam.atlas import COLUMNS, ROWS, table
+from workbench.optimizers.sam.atlas import COLUMNS, ROWS, as_markdown, table
 from workbench.papers.sam_atlas.reference import RHO, RULES, STEP_SIZE, Scripted, Tiny, flat
 
 BOWL = wb.problems.quadratic([1.0, 3.0])
@@ -171,3 +172,8 @@ def test_the_table_has_a_row_for_every_constructor():
         assert row.paper and row.equation and row.cost, name
     marked = {name for name, row in ROWS.items() if row.mark}
     assert marked == {"fisher_sam", "k_sam", "s2_sam", "stable_sam", "functional_sam", "lookbehind_sam", "ae_sam"}
+
+
+def test_the_page_in_the_documentation_is_the_table():
+    page = (Path(__file__).parents[3] / "docs" / "sam-atlas.md").read_text(encoding="utf-8")
+    assert page.endswith(as_markdown()), "write as_markdown() to the end of docs/sam-atlas.md"

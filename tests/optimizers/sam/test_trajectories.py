@@ -1,13 +1,16 @@
 """Every rule of the atlas, step by step, against the reference trajectories of its specification."""
 
+from pathlib import Path
+
 import numpy as np
+import pandas
 import pytest
 import torch
 
 import workbench as wb
 from workbench.papers.sam_atlas.reference import RULES, STEP_SIZE, Scripted, Tiny, flat, walked
 
-TABLE = wb.card("sam-atlas").published("trajectories")
+TABLE = pandas.read_csv(Path(__file__).parents[3] / "papers" / "sam-atlas" / "trajectories.csv")
 REFERENCE = {name: rows.iloc[:, 2:].to_numpy(float) for name, rows in TABLE.groupby("rule")}
 
 

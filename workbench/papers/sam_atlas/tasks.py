@@ -39,7 +39,7 @@ class Task:
     validation: int
     test: int
     noise: float = 0.0
-    hidden: tuple[int, ...] = (64, 64)
+    hidden: tuple[int, ...] = (64,)
     model: Callable[[], nn.Module] | None = None
     classes: int = 10
 
@@ -98,7 +98,7 @@ def tasks(names: list[str], root: str | None = None, budget: float = 1.0) -> dic
     """The tasks of these names, with that share of their budgets. `few` needs the files of MNIST, in `root` or WORKBENCH_DATA."""
     known = {
         "noisy": Task("noisy", _digits, 1600, 40, 400, 300, 1000, noise=0.3),
-        "few": Task("few", _mnist(root), 800, 20, 100, 500, 2000, hidden=(64,)),
+        "few": Task("few", _mnist(root), 800, 20, 100, 500, 2000),
         "rows": Task("rows", _rows, 600, 20, 300, 300, 1000, model=AttentionBlock),
     }
     unknown = [name for name in names if name not in known]
