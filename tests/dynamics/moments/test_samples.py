@@ -77,3 +77,28 @@ def test_constants_are_the_least_with_their_inequality():
         fourth_moment_constants(torch.zeros(3, 2))
     with pytest.raises(ValueError, match="probabilities must be 3 numbers"):
         fourth_moment_constants(INPUTS, torch.tensor([0.5, 0.5]))
+
+
+def test_one_gradient_a_step_needs_only_the_fourth_moments_of_the_data():
+    """Changing coefficients: the operator from fourth moments equals the mean over every sample's own map."""
+    generator = torch.Generator().manual_seed(0)
+    inputs, targets = (torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in ((7, 3), (7,)))
+    data = FiniteData(inputs, targets, torch.tensor([1, 2, 3, 1, 1, 1, 1.0], dtype=torch.float64) / 10)
+
+    def steps(first, count):
+        numbers = np.arange(first, first + count)[:, None, None]
+        carry = np.array([[0.7, 0.3], [0.1, 0.9]]) + 0 * numbers
+        point = np.concatenate([numbers / (numbers + 1.0), 1 / (numbers + 1.0)], axis=-1)
+        move = np.concatenate([-0.1 + 0 * numbers, -0.01 * (numbers + 1)], axis=-2)
+        return LinearStep(carry, point, move)
+
+    exact = SampleMoments(steps, data, np.array([1.0, 1.0]), {"parameters": np.eye(2)[0], "other": np.eye(2)[1]})
+    state = np.append(np.outer([1.0, 1.0], [0.5, -1.0, 2.0]).ravel(), 1.0)
+    moments, found = np.outer(state, state), exact.risks(np.array([0.5, -1.0, 2.0]), 6, at=range(7))
+    for step in range(7):
+        for k, name in enumerate(("parameters", "other")):
+            block = moments[3 * k : 3 * k + 3, 3 * k : 3 * k + 3]
+            expected = 0.5 * np.trace(block @ data.hessian.numpy())
+            assert found[name].values[step] == pytest.approx(expected, rel=1e-12)
+        maps = exact.maps(step)
+        moments = np.einsum("n,nij,jk,nlk->il", data.probabilities.numpy(), maps, moments, maps)

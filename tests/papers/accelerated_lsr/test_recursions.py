@@ -9,11 +9,13 @@ from workbench.papers.accelerated_lsr.recursions import (
     law,
     lsq_moments,
     named_spectrum,
+    real_law,
     recommended,
     risks,
     sgd_moments,
+    standardised,
 )
-from workbench.papers.accelerated_lsr.simulation import acsgd, sgd, simulated_risks, standardised
+from workbench.papers.accelerated_lsr.simulation import acsgd, sgd, simulated_risks
 from workbench.problems.linear.designs import GaussianDesign, OneHotDesign
 
 H = np.array([1.0, 0.3, 0.05])
@@ -114,3 +116,32 @@ def test_standardised_data_have_unit_deviations_and_noiseless_targets_no_residua
     np.testing.assert_allclose(noiseless.inputs @ noiseless.minimiser, noiseless.targets, atol=1e-10)
     # All of them minimise the same quadratic, up to its constant.
     np.testing.assert_allclose(noisy.minimiser, noiseless.minimiser, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", ["diabetes", "breast_cancer"])
+def test_the_exact_risk_on_a_data_set_is_what_runs_have(name):
+    law_ = real_law(name, 1.0)
+    H, inputs, best = law_.hessian.numpy(), law_.inputs.numpy(), law_.minimiser.numpy()
+    noise = (law_.targets.numpy() - inputs @ best) ** 2
+    white = np.linalg.inv(np.linalg.cholesky(H))
+    level = np.linalg.eigvalsh(white @ (inputs * noise[:, None]).T @ inputs @ white.T / len(inputs))
+    assert level[-1] == pytest.approx(1.0, rel=1e-9)
+    steps, T, runs = recommended(*law_.constants), 60, 4000
+    exact = lsq_moments(None, np.zeros(len(best)), 1.0, *steps, T, design=name)
+    draw = np.random.default_rng(0).integers(0, len(inputs), (T, runs))
+
+    def gradient(t, error):
+        a = inputs[draw[t]]
+        return a * ((a * (error + best)).sum(1) - law_.targets.numpy()[draw[t]])[:, None]
+
+    for output, error in acsgd(gradient, np.zeros((runs, len(best))), *steps, T)._asdict().items():
+        risk = 0.5 * np.einsum("ni,ij,nj->n", error, H, error)
+        assert abs(risk.mean() - float(exact[output][0])) < 4 * risk.std() / np.sqrt(runs)
+
+
+@pytest.mark.parametrize(("h", "oracle"), [([1.0], "sample"), (None, "full")])
+def test_a_data_set_has_its_own_eigenvalues_and_samples(h, oracle):
+    with pytest.raises(ValueError, match="of its own"):
+        law("diabetes", h, oracle=oracle)
+    with pytest.raises(ValueError, match="need eigenvalues"):
+        law("gauss", None)

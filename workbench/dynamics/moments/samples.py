@@ -23,7 +23,8 @@ class SampleMoments:
     """The second-moment operator M -> E A M A^T on moments of (state, 1), A the affine map of a randomly drawn sample.
 
     The state is the k numbers of a `LinearStep` for each of the d features. Constant coefficients cost (k d)^4 numbers once
-    and (k d)^4/4 operations a step; changing ones cost n (k d)^3 a step.
+    and (k d)^4/4 operations a step. Changing ones cost d^4/4 operations a step where a step asks for one gradient, whose
+    second moments are known from fourth moments of the data, and n (k d)^3 where it asks for several.
     """
 
     steps: Steps
@@ -82,9 +83,22 @@ class SampleMoments:
         output: str = "parameters",
     ) -> xr.DataArray:
         """Exact expected excess risk 1/2 E (x - x*)^T H (x - x*) of an output over `step`, from x_0 - x* = start."""
-        if output not in self.outputs:
-            raise ValueError(f"output must be one of {', '.join(self.outputs)}, got {output!r}")
-        wanted, kept = wanted_steps(steps, at), {}
+        return self.risks(start, steps, at=at, outputs=[output])[output].rename(None)
+
+    def risks(
+        self,
+        start: Float[np.ndarray, " feature"],
+        steps: int,
+        *,
+        at: Iterable[int] | None = None,
+        outputs: Iterable[str] | None = None,
+    ) -> xr.Dataset:
+        """`risk` of several outputs (all by default) from one recursion."""
+        names = list(self.outputs) if outputs is None else list(outputs)
+        for name in names:
+            if name not in self.outputs:
+                raise ValueError(f"output must be one of {', '.join(self.outputs)}, got {name!r}")
+        wanted, found = wanted_steps(steps, at), {name: [] for name in names}
         first = np.asarray(start, dtype=np.float64)
         if first.shape != (self.data.inputs.shape[1],):
             raise ValueError(f"start must have {self.data.inputs.shape[1]} entries, got shape {first.shape}")
@@ -93,26 +107,66 @@ class SampleMoments:
         with np.errstate(over="ignore", invalid="ignore"):
             for step in range(max(wanted, default=0) + 1):
                 if step in wanted:
-                    kept[step] = self._risk(moments, output, step)
+                    for name in names:
+                        found[name].append(self._risk(moments, name, step))
                 moments = self._advance(moments, step)
-        return xr.DataArray(
-            list(kept.values()),
-            dims=("step",),
-            coords={"step": list(kept)},
-            attrs={"long_name": "expected excess risk"},
-        )
+        told = {"long_name": "expected excess risk"}
+        return xr.Dataset({name: ("step", values, told) for name, values in found.items()}, coords={"step": wanted})
 
     def _advance(self, moments: np.ndarray, step: int) -> np.ndarray:
         if isinstance(self.steps, LinearStep):
             return self.matrix @ moments
+        linear = self.steps(step, 1)
+        if linear.point.shape[-2] == 1 and linear.noisy is None:
+            return self._one_gradient(moments, linear)
         maps = self.maps(step)
         following = np.einsum("n,nij->ij", self._shares, maps @ unpacked(moments) @ maps.transpose(0, 2, 1))
         return packed(following)
 
+    def _one_gradient(self, moments: np.ndarray, linear: LinearStep) -> np.ndarray:
+        """M+ for s+ = L s + K g, g = a (<a, p> - residual) at the errors p = P s of one point.
+
+        E g g^T is linear in E p p^T and E p, E s g^T = E s p^T H: at x* the residuals are orthogonal to the features.
+        """
+        k, d = self.size, self.data.inputs.shape[1]
+        carry, move, point = linear.carry.reshape(k, k), linear.move.reshape(k), linear.point.reshape(k)
+        whole = unpacked(moments)
+        blocks, means = whole[:-1, :-1].reshape(k, d, k, d), whole[:-1, -1].reshape(k, d)
+        with_point = np.tensordot(blocks, point, (2, 0))
+        at_point, mean = np.tensordot(point, with_point, 1), point @ means
+        fourth, third, second = self._data_moments
+        gradient = unpacked(fourth @ packed(at_point) - 2 * third @ mean + second)
+        crossed = np.einsum("ij,jab->iab", carry, with_point @ self._hessian)
+        following = np.einsum("ik,kalb,jl->iajb", carry, blocks, carry, optimize=True)
+        half = np.einsum("iab,j->iajb", crossed, move)
+        following += half + half.transpose(2, 3, 0, 1) + np.einsum("i,j,ab->iajb", move, move, gradient)
+        flow = carry @ means + np.multiply.outer(move, self._hessian @ mean)
+        size = k * d
+        after = np.empty((size + 1, size + 1))
+        after[:size, :size], after[size, size] = following.reshape(size, size), 1.0
+        after[:size, size] = after[size, :size] = flow.ravel()
+        return packed(after)
+
+    @functools.cached_property
+    def _hessian(self) -> Float[np.ndarray, "feature feature"]:
+        return self.data.hessian.numpy()
+
+    @functools.cached_property
+    def _data_moments(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """E a a^T <a, p>^2, E r a a^T <a, p> and E r^2 a a^T, r the residuals at x*: on packed p p^T, on p, and by itself."""
+        inputs = self.data.inputs.numpy()
+        residuals = (self.data.targets - self.data.inputs @ self.data.minimiser).numpy()
+        d = inputs.shape[1]
+        memory.require(8.0 * (len(inputs) * d**2 + d**4 / 4), f"fourth moments of {d} features", "take fewer features")
+        outer = packed(inputs[:, :, None] * inputs[:, None, :])
+        weighted = outer.T * self._shares
+        doubled = packed(2 * np.ones((d, d)) - np.eye(d))
+        return weighted @ outer * doubled, weighted @ (residuals[:, None] * inputs), weighted @ residuals**2
+
     def _risk(self, moments: np.ndarray, output: str, step: int) -> float:
         d = self.data.inputs.shape[1]
         state = unpacked(moments)[:-1, :-1].reshape(self.size, d, self.size, d)
-        blocks = packed(np.einsum("aibj,ij->ab", state, self.data.hessian.numpy()))
+        blocks = packed(np.einsum("aibj,ij->ab", state, self._hessian))
         return float(0.5 * squared(self.outputs[output], step) @ blocks)
 
     @property

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
+import torch
 import xarray as xr
 from jaxtyping import Float
 
+from workbench import data
 from workbench.checks import require_nonnegative, require_positive
 from workbench.dynamics.moments import CoordinateMoments, LinearStep, averaged
-from workbench.problems.linear.designs import AdditiveNoise, GaussianDesign, NoiseLaw, OneHotDesign, eigenvalues
+from workbench.dynamics.moments.linear_step import Output, Steps
+from workbench.dynamics.moments.samples import SampleMoments
+from workbench.problems.linear.designs import (
+    AdditiveNoise,
+    FiniteData,
+    GaussianDesign,
+    NoiseLaw,
+    OneHotDesign,
+    eigenvalues,
+)
 
 DESIGNS = {"gauss": GaussianDesign, "onehot": OneHotDesign}
+"""Random features with a spectrum of one's choice, of which limit and stability are known in closed form."""
+REAL_DESIGNS = ("diabetes", "breast_cancer")
+"""Standardised regressors of a data set, sampled with replacement."""
 Z_WEIGHTS = ("t+1", "1")
 ORACLES = ("sample", "full")
 Coordinates = Float[np.ndarray, " coordinate"]
@@ -56,15 +70,47 @@ def named_spectrum(name: str | float | list[float], d: int) -> Coordinates:
     return h
 
 
-def law(design: str, h: Coordinates, sigma2: float = 0.0, oracle: str = "sample") -> NoiseLaw:
-    """The gradients' law: a fresh sample of the design a step, or exact gradients (oracle = "full")."""
-    _choice("design", design, DESIGNS)
+def standardised(name: str, *, noisy: bool = True) -> FiniteData:
+    """A data set's regressors and target, each of mean 0 and deviation 1; without noise the targets are X theta*."""
+    loaded = data.load(name, standardise="features", dtype=torch.float64)
+    targets = loaded.train_targets.double()
+    samples = FiniteData(loaded.train_inputs, (targets - targets.mean()) / targets.std(correction=0))
+    return samples if noisy else FiniteData(samples.inputs, samples.inputs @ samples.minimiser)
+
+
+def real_law(name: str, sigma2: float = 0.0) -> FiniteData:
+    """A data set's regressors with its own residuals, scaled so that sigma2 is the least with E r^2 a a^T <= sigma2 H."""
+    _choice("design", name, REAL_DESIGNS)
+    require_nonnegative("sigma2", sigma2)
+    one = standardised(name)
+    best = one.inputs @ one.minimiser
+    residuals = one.targets - best
+    noise = (one.inputs * (residuals**2)[:, None]).mT @ one.inputs / len(residuals)
+    whitened = torch.linalg.solve(torch.linalg.cholesky(one.hessian), noise)
+    level = torch.linalg.eigvalsh(torch.linalg.solve(torch.linalg.cholesky(one.hessian), whitened.mT))[-1]
+    return FiniteData(one.inputs, best + residuals * (sigma2 / level).sqrt())
+
+
+def law(design: str, h: Coordinates | None, sigma2: float = 0.0, oracle: str = "sample") -> NoiseLaw | FiniteData:
+    """The gradients' law: a fresh sample of the design a step, or exact gradients (oracle = "full").
+
+    h: the eigenvalues of H for random features; None for a data set, which has its own.
+    """
+    _choice("design", design, (*DESIGNS, *REAL_DESIGNS))
     _choice("oracle", oracle, ORACLES)
     require_nonnegative("sigma2", sigma2)
+    if design in REAL_DESIGNS:
+        if h is not None or oracle == "full":
+            raise ValueError(f"{design} has eigenvalues and samples of its own: give h = None and oracle = 'sample'")
+        return real_law(design, sigma2)
+    if h is None:
+        raise ValueError(f"{design} features need eigenvalues h > 0")
     return AdditiveNoise(h) if oracle == "full" else DESIGNS[design](h, float(np.sqrt(sigma2)))
 
 
-def acsgd_moments(law: NoiseLaw, alpha: float, beta: float, *, z_weight: str = "t+1") -> CoordinateMoments:
+def acsgd_moments(
+    law: NoiseLaw | FiniteData, alpha: float, beta: float, *, z_weight: str = "t+1"
+) -> CoordinateMoments | SampleMoments:
     """The second moments of AcSGD's (x, z) and of its average with weights t + 1.
 
     y = (t x + z)/(t + 1), x+ = y - beta g(y), z+ = z - alpha (t + 1) g(y); z_weight = "1" drops the factor t + 1 (control).
@@ -87,18 +133,28 @@ def acsgd_moments(law: NoiseLaw, alpha: float, beta: float, *, z_weight: str = "
 
     outputs = {"parameters": mixing, "x": np.array([1.0, 0.0])}
     longer, named = averaged(steps, outputs, lambda numbers: numbers + 1.0)
-    return CoordinateMoments(longer, law, np.array([1.0, 1.0, 0.0]), named)
+    return _moments(longer, law, np.array([1.0, 1.0, 0.0]), named)
 
 
-def sgd_moments(law: NoiseLaw, gamma: float) -> CoordinateMoments:
+def sgd_moments(law: NoiseLaw | FiniteData, gamma: float) -> CoordinateMoments | SampleMoments:
     """The second moments of SGD with step gamma and of its uniform average. Outputs "parameters" and "average"."""
     require_positive("gamma", gamma)
     step = LinearStep(np.eye(1), np.eye(1), np.array([[-gamma]]))
     steps, outputs = averaged(step, {"parameters": np.ones(1)}, lambda numbers: np.ones(len(numbers)))
-    return CoordinateMoments(steps, law, np.array([1.0, 0.0]), outputs)
+    return _moments(steps, law, np.array([1.0, 0.0]), outputs)
 
 
-def risks(method: CoordinateMoments, start: Float[np.ndarray, "... coordinate"], at: Iterable[int]) -> xr.Dataset:
+def _moments(
+    steps: Steps, law: NoiseLaw | FiniteData, start: np.ndarray, outputs: Mapping[str, Output]
+) -> CoordinateMoments | SampleMoments:
+    if isinstance(law, FiniteData):
+        return SampleMoments(steps, law, start, outputs)
+    return CoordinateMoments(steps, law, start, outputs)
+
+
+def risks(
+    method: CoordinateMoments | SampleMoments, start: Float[np.ndarray, "... coordinate"], at: Iterable[int]
+) -> xr.Dataset:
     """Exact excess risk of the last iterate and of the average after the numbers of steps in `at` (dims step, start)."""
     # pyrefly: ignore[unnecessary-type-conversion]
     at = sorted(int(step) for step in at)
@@ -108,7 +164,7 @@ def risks(method: CoordinateMoments, start: Float[np.ndarray, "... coordinate"],
 
 
 def lsq_moments(
-    h: Coordinates,
+    h: Coordinates | None,
     start: Float[np.ndarray, "... coordinate"],
     sigma2: float,
     alpha: float,
@@ -119,11 +175,14 @@ def lsq_moments(
 ) -> xr.Dataset:
     """Exact excess risk of AcSGD's last and averaged iterate from x_0 - theta* = start, at checkpoints up to T.
 
+    design: "gauss" or "onehot" features with eigenvalues h (start along the eigenvectors), or "diabetes", "breast_cancer"
+        with h = None (start in the features).
+
     >>> found = lsq_moments([1.0], [1.0], 0.0, 0.01, 0.2, 1)
     >>> round(float(found["last"]), 6)  # (1 - 2 beta + 3 beta^2)/2 on one Gaussian feature
     0.36
     """
-    method = acsgd_moments(law(design, eigenvalues(h), sigma2), alpha, beta)
+    method = acsgd_moments(law(design, None if h is None else eigenvalues(h), sigma2), alpha, beta)
     return risks(method, np.asarray(start, dtype=np.float64), [T] if checkpoints is None else checkpoints)
 
 

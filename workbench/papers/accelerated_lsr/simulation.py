@@ -10,10 +10,10 @@ import torch
 import xarray as xr
 from jaxtyping import Float
 
-from workbench import data, draws
+from workbench import draws
 from workbench.checks import require_count
-from workbench.papers.accelerated_lsr.recursions import Z_WEIGHTS, recommended
-from workbench.problems.linear.designs import FiniteData, GaussianDesign, OneHotDesign
+from workbench.papers.accelerated_lsr.recursions import Z_WEIGHTS, recommended, standardised
+from workbench.problems.linear.designs import GaussianDesign, OneHotDesign
 
 Points = Float[np.ndarray, "... coordinate"]
 Gradient = Callable[[int, Points], Points]
@@ -69,14 +69,6 @@ def simulated_risks(
 
     ends = acsgd(gradient, np.tile(np.asarray(start, dtype=np.float64), (runs, 1)), alpha, beta, T)
     return xr.Dataset({name: ("run", 0.5 * error**2 @ design.spectrum) for name, error in ends._asdict().items()})
-
-
-def standardised(name: str, *, noisy: bool = True) -> FiniteData:
-    """A data set's regressors and target, each of mean 0 and deviation 1; without noise the targets are X theta*."""
-    loaded = data.load(name, standardise="features", dtype=torch.float64)
-    targets = loaded.train_targets.double()
-    samples = FiniteData(loaded.train_inputs, (targets - targets.mean()) / targets.std(correction=0))
-    return samples if noisy else FiniteData(samples.inputs, samples.inputs @ samples.minimiser)
 
 
 def real_comparison(name: str, seeds: Iterable[int], T: int, *, z_weight: str = "t+1") -> xr.Dataset:

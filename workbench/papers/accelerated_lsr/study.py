@@ -18,6 +18,7 @@ from workbench.papers.accelerated_lsr.limit import (
 )
 from workbench.papers.accelerated_lsr.recursions import (
     DESIGNS,
+    REAL_DESIGNS,
     StepSizes,
     acsgd_moments,
     law,
@@ -26,7 +27,7 @@ from workbench.papers.accelerated_lsr.recursions import (
     risks,
     sgd_moments,
 )
-from workbench.problems.linear.designs import OneHotDesign
+from workbench.problems.linear.designs import FiniteData, OneHotDesign
 
 OUTPUTS = ("last", "average")
 BOUNDARY_SPECTRA = ("power0", "power1", "log2")
@@ -84,15 +85,27 @@ def noisy_curves(
     alpha_ratio: float = 0.5,
     points: int = 60,
 ) -> tuple[xr.Dataset, StepSizes]:
-    """Noise part (start at theta*) of AcSGD's and SGD's risk on h_i = 1/i, over (arm, step), and AcSGD's step sizes."""
-    one = law(design, named_spectrum("power1", d), sigma**2)
-    R2, kappa = DESIGNS[design](one.spectrum).constants
+    """Noise part (start at theta*) of AcSGD's and SGD's risk over (arm, step), and AcSGD's step sizes.
+
+    On h_i = 1/i, i = 1, ..., d, or on a data set, whose number of features then stands in the place of d.
+    The result's attribute `d` is the number of features.
+    """
+    one = law(design, None if design in REAL_DESIGNS else named_spectrum("power1", d), sigma**2)
+    d = one.inputs.shape[1] if isinstance(one, FiniteData) else d
+    R2, kappa = one.constants  # type: ignore[attr-defined]
     steps = recommended(R2, kappa, beta_R2=beta_R2, alpha_ratio=alpha_ratio)
     at = np.unique(np.append(np.geomspace(1, T, points).astype(int), [T // 4, T // 2, T]))
     methods = {"acsgd": acsgd_moments(one, *steps), "sgd": sgd_moments(one, 1 / (2 * R2))}
     found = xr.concat([risks(method, np.zeros(d), at).expand_dims(arm=[arm]) for arm, method in methods.items()], "arm")
     found.step.attrs["long_name"] = "samples $T$"
-    return found, steps
+    return found.assign_attrs(d=d), steps
+
+
+def floor(d: int, design: str, sigma: float, steps: StepSizes, *, feedback: bool = True) -> float:
+    """Where AcSGD's last iterate stalls on h_i = 1/i, in closed form; NaN for a data set, of which none is known."""
+    if design in REAL_DESIGNS:
+        return np.nan
+    return noise_floor(named_spectrum("power1", d), sigma**2, *steps, design, feedback=feedback)
 
 
 def floor_against_solve(sizes: Iterable[int], *, beta_R2: float = 1 / 3, feedback: bool = True) -> xr.DataArray:
@@ -183,7 +196,8 @@ def growth_beside_boundary(
 
 
 def stability_map(d: int, ratios: Iterable[float], betas: Iterable[float], design: str = "gauss") -> xr.DataArray:
-    """Q on h_i = 1/i over (beta R2, alpha d/beta): below 1 AcSGD is mean-square stable."""
+    """Q on h_i = 1/i over (beta R2, alpha d/beta): below 1 AcSGD is mean-square stable. Gaussian where no Q is known."""
+    design = design if design in DESIGNS else "gauss"
     h = named_spectrum("power1", d)
     R2 = DESIGNS[design](h).constants.R2
     betas, ratios = list(betas), list(ratios)
