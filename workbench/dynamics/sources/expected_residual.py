@@ -36,11 +36,13 @@ def expected_residual(problem: FiniteSum, source: Unbiased, lowest: float | None
     lowest: f*, or any lower bound of f that is to stand in its place; default `problem.minimum`.
     Raises ValueError for sources whose gradient is biased, or whose second moment is not known.
 
+    >>> import torch
     >>> from workbench.dynamics.sources import Minibatches
     >>> from workbench.problems import LeastSquares
-    >>> problem = LeastSquares(torch.tensor([[1.0], [2.0]]), torch.tensor([1.0, 2.0]))
-    >>> expected_residual(problem, Minibatches(1, "replacement"))
-    ExpectedResidual(A=4.0, B=0.0, C=0.0)
+    >>> problem = LeastSquares(torch.tensor([[1.0], [2.0]], dtype=torch.float64), torch.tensor([1.0, 2.0]).double())
+    >>> found = expected_residual(problem, Minibatches(1, "replacement"))
+    >>> round(found.A, 9), round(found.B, 9), round(found.C, 9)
+    (4.0, 0.0, 0.0)
     """
     if not isinstance(source, Unbiased):
         raise ValueError(f"the second moment of {type(source).__name__} is not known: take Minibatches or Importance")

@@ -43,8 +43,8 @@ class StepSizes(NamedTuple):
 def recommended(R2: float, kappa: float, *, beta_R2: float = 1 / 3, alpha_ratio: float = 0.5) -> StepSizes:
     """beta = beta_R2/R2 and alpha = alpha_ratio beta/kappa; the theorems ask for alpha_ratio <= 1/2, (alpha + 2 beta) R2 <= 1.
 
-    >>> recommended(3.0, 4.0, beta_R2=0.3)
-    StepSizes(alpha=0.0125, beta=0.09999999999999999)
+    >>> recommended(4.0, 2.0, beta_R2=0.5)
+    StepSizes(alpha=0.03125, beta=0.125)
     """
     for name, value in {"R2": R2, "kappa": kappa, "beta_R2": beta_R2, "alpha_ratio": alpha_ratio}.items():
         require_positive(name, value)
@@ -179,7 +179,7 @@ def lsq_moments(
         with h = None (start in the features).
 
     >>> found = lsq_moments([1.0], [1.0], 0.0, 0.01, 0.2, 1)
-    >>> round(float(found["last"]), 6)  # (1 - 2 beta + 3 beta^2)/2 on one Gaussian feature
+    >>> round(found["last"].item(), 6)  # (1 - 2 beta + 3 beta^2)/2 on one Gaussian feature
     0.36
     """
     method = acsgd_moments(law(design, None if h is None else eigenvalues(h), sigma2), alpha, beta)
