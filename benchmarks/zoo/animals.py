@@ -19,12 +19,19 @@ from .modules import (
     Bag,
     Checkpointed,
     ComplexSpectrum,
+    DetachedNorm,
     Encoder,
     Experts,
+    Heads,
+    InputGradient,
     Merged,
+    Packed,
+    Pairs,
     Prototypes,
     Recurrent,
+    Renormed,
     Residual,
+    Rounded,
     Scripted,
     Solver,
     Swish,
@@ -206,6 +213,8 @@ _add("TransformerEncoderLayer", Encoder, _sequences)
 _add("LSTM", lambda: Recurrent(nn.LSTM), _sequences)
 _add("GRU", lambda: Recurrent(nn.GRU), _sequences)
 _add("time first", TimeFirst, _sequences)
+_add("MultiheadAttention", Heads, _sequences)
+_add("packed sequences", Packed, _sequences, refused={"update_jacobian": "torch.func"})
 _add("embedding with padding, tied head", TiedWords, _words)
 _add("EmbeddingBag", Bag, _words)
 _add("distances to prototypes (cdist)", Prototypes)
@@ -228,6 +237,12 @@ _add(
 )
 _add("0-dim parameter", Temperature)
 _add("complex parameter", ComplexSpectrum, _sequences, refused=_all("complex"), cast=False)
+_add("complex parameter as real pairs", Pairs)
+_add("gradient by the inputs inside", InputGradient, refused={"update_jacobian": "torch.func"})
+_add("embedding with max_norm", Renormed, _words, refused=_all("in place"))
+_FALSE = {**_these(_SECOND, "detached"), **_these(_GAUSS_NEWTON, "detached"), "update_jacobian": "detaches"}
+_add("detached norm (DoRA)", DetachedNorm, refused=_FALSE)
+_add("straight-through rounding", Rounded, refused=_FALSE)
 _add("autograd.Function without setup_context", Swish, refused={"update_jacobian": "autograd.Function"})
 _add(
     "adjoint function",

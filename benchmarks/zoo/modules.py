@@ -308,3 +308,80 @@ class TwoOutputs(MLP):
 
     def loss(self, outputs: dict[str, Tensor], targets: Tensor) -> Tensor:
         return functional.cross_entropy(outputs["logits"], targets) + 0.1 * outputs["norm"].square().mean()
+
+
+class DetachedNorm(MLP):
+    """Directions and lengths learned apart, the norm a constant of the gradient (weight-decomposed adapters, DoRA)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.length = nn.Parameter(torch.rand(4) + 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        direction = self.a.weight / self.a.weight.norm(dim=1, keepdim=True).detach()
+        return self.b(torch.tanh(functional.linear(x, self.length[:, None] * direction, self.a.bias)))
+
+
+class Rounded(MLP):
+    """Weights rounded in the forward pass, with a straight-through gradient."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        rounded = (4 * self.a.weight).round() / 4
+        weight = self.a.weight + (rounded - self.a.weight).detach()
+        return self.b(torch.tanh(functional.linear(x, weight, self.a.bias)))
+
+
+class Renormed(nn.Module):
+    """An embedding that shortens its long rows as they are read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.head = nn.Embedding(6, 4, max_norm=1.0), nn.Linear(12, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.tanh(self.words(x).flatten(1)))
+
+
+class Pairs(nn.Module):
+    """A spectral layer whose complex weights are pairs of real ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.head = nn.Parameter(torch.randn(3, 2)), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.tanh(torch.fft.irfft(torch.fft.rfft(x) * torch.view_as_complex(self.weight), n=4)))
+
+
+class InputGradient(MLP):
+    """Adds its own derivative by the inputs, as physics-informed networks do."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.enable_grad():
+            x = x.clone().requires_grad_()
+            outputs = super().forward(x)
+            (slope,) = torch.autograd.grad(outputs.sum(), x, create_graph=True)
+        return outputs + slope[:, :3]
+
+
+class Heads(nn.Module):
+    """torch's attention of several heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads, self.head = nn.MultiheadAttention(4, 2, batch_first=True), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.heads(x, x, x, need_weights=False)[0].mean(1))
+
+
+class Packed(nn.Module):
+    """A recurrent layer on packed sequences."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells, self.head = nn.GRU(4, 3, batch_first=True), nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        packed = nn.utils.rnn.pack_padded_sequence(x, torch.full((len(x),), 3), batch_first=True)
+        return self.head(self.cells(packed)[1][0])

@@ -92,7 +92,8 @@ def _shapes(batch: Any) -> str:
 
 
 def _check_value(loss: EmpiricalLoss, parameters: dict[str, Tensor]) -> None:
-    outputs, targets, samples = loss.outputs(parameters), loss.targets, loss.samples
+    copies = {name: entry.clone() for name, entry in parameters.items()}
+    outputs, targets, samples = loss.outputs(copies), loss.targets, loss.samples
     if isinstance(outputs, Tensor) and isinstance(targets, Tensor):
         shapes = {tuple(outputs.shape), tuple(targets.shape)}
         if targets.is_floating_point() and shapes == {(samples,), (samples, 1)} and samples > 1:
@@ -100,7 +101,15 @@ def _check_value(loss: EmpiricalLoss, parameters: dict[str, Tensor]) -> None:
                 f"outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)} would broadcast to "
                 f"({samples}, {samples}); reshape the targets with targets.reshape(outputs.shape)"
             )
-    value = loss.data_loss(parameters, loss.inputs, targets)
+    # Both in one: what the model counts or keeps from one call to the next shows.
+    with untouched(loss.model), loss.places.holding(copies):
+        value, again = (loss.loss_function(batches.call(loss.model, loss.inputs), loss.targets) for _ in range(2))
+    written = [name for name, entry in copies.items() if entry._version]
+    if written:
+        raise ValueError(
+            f"the forward pass changes its own parameters in place: {written[:6]} (an embedding with max_norm, weights that are "
+            "clipped or normalised there), so the loss is no function of them; change them after the optimizer's step instead"
+        )
     if not isinstance(value, Tensor) or value.numel() != 1:
         shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise ValueError(f"loss_function must return one number, got {shape}; use reduction='mean' or .mean()")
@@ -111,7 +120,6 @@ def _check_value(loss: EmpiricalLoss, parameters: dict[str, Tensor]) -> None:
             f"the loss at the model's parameters is {value.item()}; look for non-finite inputs "
             f"({bad} of {sum(leaf.numel() for leaf in entries)}) or diverged parameters"
         )
-    again = loss.data_loss(parameters, loss.inputs, targets)
     tolerance = 100 * torch.finfo(value.dtype).eps * value.abs()
     if known(((again - value).abs() <= tolerance).all()) is False:
         raise ValueError(
@@ -125,14 +133,15 @@ def _check_reach(loss: EmpiricalLoss, parameters: dict[str, Tensor]) -> None:
     own = {name: entry for name, entry in loss.model.named_parameters() if name in parameters}
     leaves = {name: entry.detach().clone().requires_grad_() for name, entry in parameters.items()}
     inputs, targets = loss.some(slice(0, 3))
-    with torch.enable_grad(), plain_kernels(), untouched(loss.model), in_words("the gradient", [loss.model]):
-        try:
-            value = loss.loss_function(batches.call(loss.model, inputs), targets)
-        except (RuntimeError, ValueError, IndexError, TypeError):  # a model of all samples at once: a graph, a mask
-            inputs, targets = loss.inputs, loss.targets
-            value = loss.loss_function(batches.call(loss.model, inputs), targets)
-        found = _gradients(value, list(own.values()))
-        with loss.places.holding(leaves):
+    with torch.enable_grad(), plain_kernels(), in_words("the gradient", [loss.model]):
+        with untouched(loss.model):
+            try:
+                value = loss.loss_function(batches.call(loss.model, inputs), targets)
+            except (RuntimeError, ValueError, IndexError, TypeError):  # a model of all samples at once: a graph, a mask
+                inputs, targets = loss.inputs, loss.targets
+                value = loss.loss_function(batches.call(loss.model, inputs), targets)
+            found = _gradients(value, list(own.values()))
+        with untouched(loss.model), loss.places.holding(leaves):
             value = loss.loss_function(batches.call(loss.model, inputs), targets)
             substituted = _gradients(value, list(leaves.values()))
     missing = [name for name, entry in zip(own, found, strict=True) if entry is None]
@@ -152,6 +161,11 @@ def _check_reach(loss: EmpiricalLoss, parameters: dict[str, Tensor]) -> None:
         other = torch.zeros_like(one) if other is None else other
         scale = max(float(one.abs().amax()), float(other.abs().amax())) if one.numel() else 0.0
         if scale and float((one - other).abs().amax()) > torch.finfo(one.dtype).eps ** 0.5 * scale:
+            if own[name]._backward_hooks:
+                raise ValueError(
+                    f"parameter {name!r} carries a hook that changes its gradient, so that the gradient is not the loss's; "
+                    "remove the hook, or freeze the parameter (requires_grad_(False)) where it shall not count"
+                )
             raise ValueError(
                 f"the model reads parameter {name!r} from a place where it cannot be replaced (a plain list, an attribute "
                 "beside the registered parameter, a compiled function), so derivatives would miss it; read it through the "
@@ -162,4 +176,5 @@ def _check_reach(loss: EmpiricalLoss, parameters: dict[str, Tensor]) -> None:
 def _gradients(value: Tensor, tensors: list[Tensor]) -> list[Tensor | None]:
     if not value.requires_grad:
         return [None] * len(tensors)
-    return list(torch.autograd.grad(value, tensors, allow_unused=True))
+    found = torch.autograd.grad(value, tensors, allow_unused=True)
+    return [entry.to_dense() if entry is not None and entry.is_sparse else entry for entry in found]

@@ -75,7 +75,14 @@ def flatten(parameters: Parameters) -> tuple[Float[Tensor, " parameter"], Callab
     """
     size_of(parameters)
     detached = tree_map(lambda entry: entry.detach() if isinstance(entry, torch.nn.Parameter) else entry, parameters)
-    return ravel(detached), lambda vector: unravel(vector, detached)
+    return ravel(detached), lambda vector: tree_map(_aligned, unravel(vector, detached))
+
+
+def _aligned(entry: Tensor) -> Tensor:
+    """Pairs of numbers as a product, so that they and all their derivatives are memory of their own: torch.view_as_complex
+    cannot look at pairs that begin at an odd place of a vector.
+    """
+    return entry * 1 if entry.dim() and entry.shape[-1] == 2 else entry
 
 
 def flat_loss(loss: Callable[..., Tensor], unflatten: Callable[[Tensor], Parameters]) -> Callable[..., Tensor]:

@@ -20,7 +20,18 @@ from . import batches
 from .empirical import EmpiricalLoss, known, named
 from .flat import Loss, Parameters, flatten, pullback, size_of
 from .hessian import hessian, require_dense
-from .model import Door, ExactOperations, agree, in_words, plain_kernels, probe, substituted, transformed, untouched
+from .model import (
+    Door,
+    ExactOperations,
+    agree,
+    in_words,
+    plain_kernels,
+    probe,
+    same_map,
+    substituted,
+    transformed,
+    untouched,
+)
 from .per_sample import per_sample_gradients, require_square_range
 
 _BLOCK_BYTES = 64 * 2**20
@@ -167,20 +178,25 @@ class _LinearisedModel:
         with door.open(), torch.enable_grad(), substituted(loss.model, self.tensors), ExactOperations(), self._words():
             outputs = batches.call(loss.model, loss.inputs)
             entries, shape = tree.tree_flatten(outputs)
-            if not all(isinstance(entry, Tensor) for entry in entries):
+            if not any(isinstance(entry, Tensor) for entry in entries):
                 raise ValueError(
                     f"the model returns a {type(outputs).__name__}; the Gauss-Newton matrix needs tensors (or tuples, lists and "
                     "dicts of them), between which the loss function can be linearised"
                 )
-            self.outputs = [entry for entry in entries if entry.requires_grad]
-            held = [entry.detach().requires_grad_(entry.requires_grad) for entry in entries]
-            self.held = [entry for entry in held if entry.requires_grad]
+            self.outputs = [entry for entry in entries if isinstance(entry, Tensor) and entry.requires_grad]
+            # What else a model returns (a cache of keys and values, say) is no output that the loss function may use.
+            held = [_cut(entry) if isinstance(entry, Tensor) else entry for entry in entries]
+            self.held = [entry for entry in held if isinstance(entry, Tensor) and entry.requires_grad]
             value = loss.loss_function(tree.tree_unflatten(held, shape), loss.targets)
             self._require_outputs_alone(value)
             self.slopes = torch.autograd.grad(value, self.held, create_graph=True, allow_unused=True)
             self.duals = [torch.zeros_like(entry, requires_grad=True) for entry in self.outputs]
             (self.pulled,) = torch.autograd.grad(self.outputs, self.leaf, self.duals, create_graph=True)
         if "transposed" not in loss.proofs:
+            point = door.flat.detach()
+            with door.open(), self._words():
+                gradient = door.gradient_and_value(point)[0]
+            door.require_true_gradient(gradient, point)
             self._require_transposed()
             loss.proofs["transposed"] = True
 
@@ -218,7 +234,8 @@ class _LinearisedModel:
         if not used:
             rows = [len(cotangents[0])] if batched else []
             return [entry.new_zeros(*rows, *entry.shape) for entry in sources]
-        with self.door.open(), self.door.deriving(self.tensors), self._words():
+        # The same operations where a checkpoint runs again.
+        with self.door.open(), self.door.deriving(self.tensors), ExactOperations(), self._words():
             found = torch.autograd.grad(
                 [value for value, _ in used],
                 list(sources),
@@ -247,6 +264,10 @@ class _LinearisedModel:
         return in_words("the Gauss-Newton matrix", [self.loss.model], lambda: self.loss(self.loss.parameters()))
 
 
+def _cut(entry: Tensor) -> Tensor:
+    return entry.detach().requires_grad_(entry.requires_grad)
+
+
 def _from_jacobian(loss: EmpiricalLoss, parameters: Parameters, plain: _LinearisedModel | None) -> Tensor:
     """Rows J' L J e, by a forward and a backward pass each: for any model, coupled samples included."""
     flat, unflatten = flatten(parameters)
@@ -273,7 +294,7 @@ def _from_jacobian(loss: EmpiricalLoss, parameters: Parameters, plain: _Linearis
 def _plain_rows(plain: _LinearisedModel, unit: Tensor) -> Tensor:
     try:
         rows = torch.cat([plain.product(block, batched=True) for block in unit.split(64)])
-        if agree(rows[0], plain.product(unit[0])):
+        if same_map(rows, unit, plain.product):
             return rows
     # pyrefly: ignore[unreachable-except-clause]
     except (RuntimeError, NotImplementedError, ValueError):

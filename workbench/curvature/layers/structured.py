@@ -9,7 +9,7 @@ from torch import Tensor
 
 from workbench.curvature.empirical import EmpiricalLoss
 from workbench.curvature.flat import Loss, Parameters
-from workbench.curvature.model import agree, plain_kernels, probe, transformed, untouched
+from workbench.curvature.model import agree, plain_kernels, probe, same_map, transformed, untouched
 
 from .chain import chain_matrix
 from .chain_products import ChainProduct
@@ -94,7 +94,7 @@ def block_product(
             prepared.append(ChainProduct(empirical, point))
         result = prepared[0](block)
         if "block" not in empirical.proofs:
-            empirical.proofs["block"] = agree(result[0], proven(block[0]))
+            empirical.proofs["block"] = same_map(result, block, proven)
             return product(block)
         return result
 

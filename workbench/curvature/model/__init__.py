@@ -3,7 +3,8 @@
 from .batching import each
 from .differences import contradiction, probe
 from .door import Door, facts, transformed
-from .linearised import Linearised, agree, refuse_scripted
+from .graph import Graph
+from .linearised import Linearised, agree, refuse_scripted, same_map
 from .operations import ExactOperations, plain_kernels
 from .refusals import in_words
 from .substitution import Places, modules_of, substituted, untouched
@@ -11,6 +12,7 @@ from .substitution import Places, modules_of, substituted, untouched
 __all__ = [
     "Door",
     "ExactOperations",
+    "Graph",
     "Linearised",
     "Places",
     "agree",
@@ -22,6 +24,7 @@ __all__ = [
     "plain_kernels",
     "probe",
     "refuse_scripted",
+    "same_map",
     "substituted",
     "transformed",
     "untouched",

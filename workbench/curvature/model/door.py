@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import torch
@@ -41,6 +41,24 @@ def transformed() -> bool:
     return torch._C._functorch.peek_interpreter_stack() is not None or torch.compiler.is_compiling()
 
 
+def _host(model: nn.Module, names: Collection[str]) -> nn.Module | None:
+    """The model, or the first module inside (a likelihood may hold the model that it is for), with parameters of these names."""
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        return None
+    first = next(iter(names))
+    for module in model.modules():
+        if _reaches(module, first) and all(_reaches(module, name) for name in names):
+            return module
+    return None
+
+
+def _reaches(module: Any, name: str) -> bool:
+    *path, last = name.split(".")
+    for part in path:
+        module = module._modules.get(part) if isinstance(module, nn.Module) else None
+    return isinstance(module, nn.Module) and (last in module._parameters or last in module._buffers)
+
+
 class Door:
     """A loss around one point of its parameters.
 
@@ -69,11 +87,10 @@ class Door:
         self.models = self._others = [] if torch.compiler.is_compiling() else modules_of(loss)
         names = parameters.keys() if isinstance(parameters, dict) else set()
         for model in self.models if names else ():
-            if not any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
-                places = Places(model)
-                if names <= places.names():
-                    self._host = model, places
-                    break
+            host = _host(model, names)
+            if host is not None:
+                self._host = host, Places(host)
+                break
 
     @property
     def plain(self) -> bool:
@@ -124,25 +141,59 @@ class Door:
                 (gradient,) = torch.autograd.grad(value, leaf, allow_unused=True, materialize_grads=True)
         if not self.facts.get("first"):
             if written:
-                self._require_first_derivative(loss, leaf.detach(), gradient, written)
+                self.require_true_gradient(gradient, leaf.detach(), loss, written)
             self.facts["first"] = True
         return gradient, value.detach()
 
-    def _require_first_derivative(
-        self, loss: Callable, point: Tensor, gradient: Tensor, names: tuple[str, ...]
+    def require_true_gradient(
+        self,
+        gradient: Tensor,
+        point: Tensor,
+        loss: Callable[[Parameters], Tensor] | None = None,
+        names: tuple[str, ...] = (),
     ) -> None:
-        direction = probe(point)
+        """Compare the gradient (of a part of the loss) at a point with differences of the values, once for a loss.
+
+        Raises:
+            ValueError: it is the gradient of something else: part of the loss is detached, a hook changes it, or the backward
+                pass of a function (of these `names`) is not its derivative.
+        """
+        if self.facts.get("true"):
+            return
 
         def value(at: Tensor) -> Tensor:
             with torch.no_grad():
-                return scalar(loss(self.unflatten(at)))
+                return scalar((loss or self.loss)(self.unflatten(at)))
 
-        gap = contradiction(gradient @ direction, value, point, direction)
-        if gap is not None:
+        def gap(direction: Tensor) -> float | None:
+            with self.open():
+                return contradiction(gradient @ direction, value, point, direction)
+
+        found = gap(probe(point))
+        if found is None:
+            self.facts["true"] = True
+            return
+        if names:
             raise ValueError(
                 f"the derivative through {', '.join(names)} is wrong: it differs from central differences of the loss by "
-                f"{gap:.2g} (its backward pass returns something else, or runs the model again with other parameters)"
+                f"{found:.2g} (its backward pass returns something else, or runs the model again with other parameters)"
             )
+        where = self._names(lambda part: gap(torch.where(part, probe(point), 0.0)) is not None)
+        raise ValueError(
+            f"the gradient of this loss is not the derivative of its values{where}: along a direction it differs from central "
+            f"differences by {found:.2g}. Part of it is detached (detach(), .data, torch.no_grad(), a straight-through "
+            "estimator), or a hook changes it, so its curvature is that of no function; write the loss without that, or freeze "
+            "(requires_grad_(False)) the parameters that are only read there."
+        )
+
+    def _names(self, holds: Callable[[Tensor], bool]) -> str:
+        """Of which parameters something holds that is tried on each one's entries."""
+        parts = self.unflatten(torch.arange(self.flat.numel(), device=self.flat.device))
+        if not isinstance(parts, dict):
+            return ""
+        numbers = torch.arange(self.flat.numel(), device=self.flat.device)
+        found = [name for name, part in parts.items() if holds(torch.isin(numbers, part))]
+        return f" in {', '.join(found[:6])}" if found else ""
 
     def refuse_other_parameters(self, leaves: set[Tensor]) -> None:
         """Refuse a loss that reads from the model itself one of the parameters that it is given.

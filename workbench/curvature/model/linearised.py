@@ -59,7 +59,7 @@ class Linearised:
                 if name == "loop" or isinstance(error, torch.OutOfMemoryError):
                     raise
                 continue
-            if name == "loop" or agree(result[0], self._backward(vectors[0])):
+            if name == "loop" or same_map(result, vectors, self._backward):
                 self.door.facts[self._kind] = name
                 return result
         raise AssertionError("a loop always answers")
@@ -79,10 +79,12 @@ class Linearised:
             if exact:
                 with ExactOperations():
                     value, tensors = door.record(door.loss, leaf)
-            with door.deriving(tensors):
+            with door.deriving(tensors), ExactOperations() if exact else contextlib.nullcontext():
                 (gradient,) = torch.autograd.grad(
                     value, leaf, create_graph=True, materialize_grads=True, allow_unused=True
                 )
+        with self._words():
+            door.require_true_gradient(gradient.detach(), leaf.detach(), names=graph.unproven)
         if graph.unproven and "second" not in door.facts:
             self.__dict__["_tape"] = leaf, gradient, exact, tensors
             _require_second_derivative(door, self._backward, graph.unproven)
@@ -107,7 +109,8 @@ class Linearised:
         if not gradient.requires_grad:
             return torch.zeros_like(vector)
         # Layers that compute their forward pass again need the point, and the kernels, in place.
-        with plain_kernels(), self.door.deriving(tensors), self._words():
+        exact = ExactOperations() if self._tape[2] else contextlib.nullcontext()
+        with plain_kernels(), self.door.deriving(tensors), exact, self._words():
             (product,) = torch.autograd.grad(
                 gradient, leaf, vector, retain_graph=True, is_grads_batched=batched, allow_unused=True
             )
@@ -129,6 +132,14 @@ def agree(one: Tensor, other: Tensor) -> bool:
     scale = other.abs().amax()
     tolerance = torch.finfo(one.dtype).eps ** 0.5 * scale
     return bool(((one - other).abs() <= tolerance).all()) or bool(one.isnan().any() and other.isnan().any())
+
+
+def same_map(products: Tensor, vectors: Tensor, product: Callable[[Tensor], Tensor]) -> bool:
+    """Whether `products` are `product` of every row of `vectors`: by one more, of a combination of all rows. (A single row may
+    be one to which what is wrong does not contribute.)
+    """
+    mixture = probe(vectors[:, 0])
+    return agree(mixture @ products, product(mixture @ vectors))
 
 
 def _require_second_derivative(door: Door, product: Callable[[Tensor], Tensor], names: tuple[str, ...]) -> None:

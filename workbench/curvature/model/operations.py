@@ -57,6 +57,10 @@ def _dynamo_used() -> bool:
     return bool(getattr(frame, "dynamo_tls", None) is not None and frame.cached_backends)
 
 
+# pyrefly: ignore[missing-attribute]
+_DETACHING = frozenset({Tensor.detach, Tensor.detach_, Tensor.data.__get__, torch._C._set_grad_enabled})
+
+
 class ExactOperations(TorchFunctionMode):
     """Within this mode a few operations are computed by others of the same value, whose derivatives are right to any order.
 
@@ -64,9 +68,17 @@ class ExactOperations(TorchFunctionMode):
     batch_norm's and instance_norm's third (pytorch issues 175754, 186256, 196700); mse_loss and huber_loss have no forward
     derivative of their gradient, embedding_bag and cdist no second one, embedding with a padding row a forward derivative
     that is not that of its backward pass. Costs a microsecond for every call of torch within.
+
+    `detached` says whether anything was detached meanwhile.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.detached = False
+
     def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if func in _DETACHING and args[0] is not True:
+            self.detached = True
         return _EXACT.get(func, func)(*args, **(kwargs or {}))
 
 

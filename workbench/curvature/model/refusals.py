@@ -10,9 +10,19 @@ from torch import Tensor, nn
 
 _CAUSES: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (
+        ("sparse",),
+        "an embedding gives sparse gradients, which have no further derivatives",
+        "Make it with sparse=False.",
+    ),
+    (
         ("use_reentrant",),
         "a reentrant checkpoint has no derivatives beyond the first backward pass",
         "Call torch.utils.checkpoint.checkpoint with use_reentrant=False.",
+    ),
+    (
+        ("torch.utils.checkpoint: ",),
+        "a checkpointed part does not run a second time as it did the first",
+        "Switch checkpointing off for this call (model.gradient_checkpointing_disable() in transformers).",
     ),
     (
         ("once_differentiable", "does not support double backward", "double backward"),
@@ -24,6 +34,16 @@ _CAUSES: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "an autograd.Function (or a checkpoint) cannot run inside torch.func's transforms",
         "Call the function outside torch.func.vmap and sweeps, or give the autograd.Function a setup_context and "
         "generate_vmap_rule = True.",
+    ),
+    (
+        ("modified inplace", "modified by an inplace", "in-place operation", "mutate a captured tensor"),
+        "an operation writes into a tensor in place (a parameter, a buffer) that the derivative needs as it was",
+        "Write that operation out of place, or move it out of the forward pass.",
+    ),
+    (
+        ("requires_grad_()", "have storage", "autograd.functional"),
+        "an operation (or a call of torch.autograd inside the model) cannot run inside torch.func's transforms",
+        "Use an operation that torch.func knows (torch.func.grad for a derivative inside the model), or another layer there.",
     ),
     (
         ("vmap",),

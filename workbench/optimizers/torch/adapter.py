@@ -80,6 +80,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         self._needs: Needs | None = None
         self._table = Table(0, ())
         self._compiled = None
+        self._proofs: dict[str, bool] = {}
         self._functional: Functional | None = None
         if self._module is not None:
             # Once, as torch's optimizers do: walking through the modules again would take a tenth of a small network's step.
@@ -138,7 +139,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         state, count, step = self._states.read(packing, lambda: self._fresh(home))
         latest = step.amax() if step.dim() else step
         rule = self._groups.resolved(self.param_groups, packing, member, latest, settle=step.dim() > 0)
-        passes = Passes(packing, home, scale)
+        passes = Passes(packing, home, scale, self._proofs)
         source: Any = self._source(passes, arguments)
         self._ask(source, home, latest)
         rows = dict(zip(self._table.requests, self._table.at(count), strict=True)) if self._table.requests else {}
