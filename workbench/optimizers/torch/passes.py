@@ -157,7 +157,7 @@ class Passes:
         """
         self._proofs["second"] = True
         largest = vector.abs().amax()
-        if x.dtype not in (torch.float32, torch.float64) or not bool(largest > 0):
+        if x.is_meta or x.dtype not in (torch.float32, torch.float64) or not bool(largest > 0):
             return
         along = vector / largest
 
