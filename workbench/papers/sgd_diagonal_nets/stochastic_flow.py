@@ -45,13 +45,16 @@ class StochasticGradientFlow:
 
     def diffusion(self, oracle: Oracle, x: Parameters, dw: Parameters) -> Tensor:
         assert isinstance(x, Tensor) and isinstance(dw, Tensor)
-        along = self.network.inputs.mT @ (torch.sqrt(self.sample_variances(oracle, x)) * dw)
+        along = (torch.sqrt(self.sample_variances(oracle, x)) * dw) @ self.network.inputs
         return torch.stack([along, -along]) * x
 
     def variance(self, oracle: Oracle, x: Parameters) -> Tensor:
         """The diagonal of the diffusion matrix times its transpose, [2, feature]."""
         assert isinstance(x, Tensor)
-        return (self.network.inputs.mT**2 @ self.sample_variances(oracle, x)) * x * x
+        variances, squares = self.sample_variances(oracle, x), self.network.inputs**2
+        # Where all samples have one variance, the sum over them does not change from step to step.
+        each = variances @ squares if self.per_sample else variances[0] * squares.sum(0)
+        return each * x * x
 
     def sample_variances(self, oracle: Oracle, x: Float[Tensor, "2 feature"]) -> Float[Tensor, " sample"]:
         """s_i^2 at the network x, [sample]."""
@@ -86,6 +89,6 @@ class IsotropicNoise(EffectiveGradient):
         """s."""
         inputs = self.network.inputs
         residuals = self.network.residuals(parameters)
-        mean_square = (inputs**2).mT @ (residuals**2 / inputs.shape[0])
+        mean_square = (residuals**2 / inputs.shape[0]) @ inputs**2
         variances = mean_square - self.network.residual_correlation(parameters) ** 2
         return torch.sqrt((self.network.squared_scale(parameters) * variances.clamp(min=0)).sum() / parameters.numel())
