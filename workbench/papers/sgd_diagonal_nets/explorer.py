@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from workbench.dynamics import sweep
 from workbench.explorers.frame import Control, Explorer
-from workbench.explorers.scene import decades, round_up, set_limits
+from workbench.explorers.scene import decades, set_limits
 from workbench.figures.style import GUIDE, PALETTE
 from workbench.papers.sgd_diagonal_nets.data import SparseData, minimum_l1, sparse_data
 from workbench.papers.sgd_diagonal_nets.effective_initialisation import effective_initialisation
@@ -99,7 +99,7 @@ class Panels:
         # Fixed places: finding them by a layout engine would take longer than everything else.
         figure.set_layout_engine("none")
         left, right = (figure.add_axes(place) for place in ((0.075, 0.14, 0.5, 0.68), (0.67, 0.14, 0.315, 0.68)))
-        self._axes = left, right
+        self._axes = right
         features, none = np.arange(1, 101), np.full(100, np.nan)
         looks: dict[str, Any] = {"linestyle": "none"}
         (self._truth,) = left.plot(
@@ -113,7 +113,9 @@ class Panels:
         (self._stochastic,) = left.plot(
             features, none, "D", color=PALETTE[3], markersize=3.5, label=r"at $\alpha_\infty$", **looks
         )
-        left.set(xlabel="feature", ylabel=r"$\beta_j$", xlim=(0, 101))
+        left.set(xlabel="feature", ylabel=r"$\beta_j$", xlim=(0, 101), ylim=(-10, 10))
+        left.set_yscale("symlog", linthresh=1e-4)
+        left.set_yticks([-1, -1e-2, -1e-4, 0, 1e-4, 1e-2, 1])
         left.axvline(5.5, color="0.8", linewidth=1)
         (self._curve,) = right.plot(
             _ALPHAS, np.full(_ALPHAS.size, np.nan), color=GUIDE, linewidth=1.2, label=r"argmin $\phi$"
@@ -141,7 +143,7 @@ class Panels:
 
     def update(self, **values: Any) -> str:
         picture, one = compute(**values), data_set(values.get("seed0", 0))
-        left, right = self._axes
+        right = self._axes
         self._truth.set_ydata(one.data.truth.numpy())
         self._l2.set_ydata(one.shortest.numpy())
         self._l1.set_ydata(one.sparsest.numpy())
@@ -152,8 +154,6 @@ class Panels:
         self._start.set_data([alpha], [picture.tests[0]])
         self._end.set_data([picture.effective], [picture.tests[1]])
         self._runs.set_data(picture.runs[:, 0], picture.runs[:, 1])
-        low, high = float(one.data.truth.min()), float(one.data.truth.max())
-        set_limits(left, y=(-round_up(max(-1.15 * low, 0.3)), round_up(max(1.15 * high, 0.3))))
         heights = np.concatenate([one.tests, picture.tests, picture.runs[:, 1]])
         set_limits(right, y=decades(max(float(np.nanmin(heights)), 1e-12), float(np.nanmax(heights))))
         set_limits(right, x=(min(1e-9, 10.0 ** np.floor(np.log10(picture.effective))), 10.0))

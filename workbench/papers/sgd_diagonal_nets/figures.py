@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from workbench.figures import PALETTE, band, describe
 from workbench.figures.style import GUIDE, SHADE
@@ -68,7 +69,8 @@ def draw_decay(runs: xr.Dataset, descent: xr.Dataset) -> Figure:
         ax.plot(formula, measured, marker, color=colour, mfc="none", linestyle="none", label=label)
         ratio = _centre(one.decay / one.decay_formula)
         describe(ax, f"{label}: K over the formula {ratio:.3g} (geometric mean of {measured.size})")
-    ends = np.array([0.5 * min(runs.decay_formula.min(), descent.decay_formula.min()), 2 * runs.decay_formula.max()])
+    formulas = np.concatenate([one.decay_formula.values for one, _ in kinds])
+    ends = np.array([0.6 * formulas.min(), 1.6 * formulas.max()])
     ax.plot(ends, ends, color=GUIDE, linewidth=1, label="equal")
     ax.fill_between(
         ends, ends / np.sqrt(2), ends * np.sqrt(2), color=SHADE, alpha=0.15, linewidth=0, label=r"factor $\sqrt{2}$"
@@ -89,10 +91,13 @@ def draw_run_to_run(flow: xr.Dataset, sgd: xr.Dataset, taus: Mapping[str, float]
                 integral / integral.mean(), test / _centre(test), marker, color=colour, mfc="none", linestyle="none",
                 label=f"data set {seed}",
             )  # fmt: skip
-        ax.set(title=f"{name}: {taus[name]:.2f}", yscale="log", xlabel=r"$\int L\,dt$ over its mean on the data")
+        ax.set(yscale="log", xlabel=r"$\int L\,dt$ over its mean on the data")
         ax.set_title(f"{name}, mean $\\tau$ = {taus[name]:.2f}")
         describe(ax, f"mean Kendall's tau {taus[name]:.2f}")
     axes[0].set_ylabel("test loss over its mean")
+    axes[0].yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    axes[0].yaxis.set_major_formatter("{x:g}")
+    axes[0].yaxis.set_minor_locator(NullLocator())
     axes[1].legend(fontsize=9)
     return figure
 
@@ -141,7 +146,7 @@ def draw_solutions(truth: np.ndarray, solutions: Mapping[str, np.ndarray], suppo
         describe(right, f"{name}: l1 norm off the support {off.sum():.3g}")
     left.hlines(truth[:support], places - 0.45, places + 0.45, color="k", linewidth=1.5, label=r"truth $\beta^*$")
     left.set(xlabel="feature on the support", ylabel=r"$\beta_j$", xticks=places)
-    right.set(yscale="log", ylim=(1e-9, None), xlabel="rank among the other features", ylabel=r"$|\beta_j|$, truth 0")
+    right.set(yscale="log", ylim=(1e-7, None), xlabel="rank among the other features", ylabel=r"$|\beta_j|$, truth 0")
     right.legend(fontsize=9)
     _truth_legend(left)
     return figure
