@@ -98,7 +98,7 @@ class Panels:
     def __init__(self, figure: Figure) -> None:
         # Fixed places: finding them by a layout engine would take longer than everything else.
         figure.set_layout_engine("none")
-        left, right = (figure.add_axes(place) for place in ((0.075, 0.14, 0.5, 0.68), (0.67, 0.14, 0.315, 0.68)))
+        left, right = (figure.add_axes(place) for place in ((0.085, 0.14, 0.49, 0.68), (0.67, 0.14, 0.315, 0.68)))
         self._axes = right
         features, none = np.arange(1, 101), np.full(100, np.nan)
         looks: dict[str, Any] = {"linestyle": "none"}

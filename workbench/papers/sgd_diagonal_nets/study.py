@@ -18,6 +18,7 @@ from workbench.papers.sgd_diagonal_nets.data import SparseData, minimum_l1, spar
 from workbench.papers.sgd_diagonal_nets.effective_initialisation import flow_loss_integral, power
 from workbench.papers.sgd_diagonal_nets.runs import Method, descent, noise_integral, outcome, stochastic_flow
 from workbench.papers.sgd_diagonal_nets.step_size import kaczmarz_step, stability_of_start
+from workbench.problems.factorised.diagonal_network import SquaresNetwork
 from workbench.problems.factorised.diagonal_potential import argmin_phi
 
 CONVERGED = 5e-3
@@ -132,7 +133,7 @@ class Study:
             done = descent(
                 network, gamma, steps, seed + _STREAM * stream.long(), method=method, delta=delta if noisy else 0.0,
                 noise_until=off if noisy else None, thin_after=DENSE,
-                record={"curve": lambda w: data.test_loss(network.predictor(w))},
+                record=_curve(data, network),
             )  # fmt: skip
             # The formula keeps its label noise whatever runs in SGD's place.
             noise = noise_integral(gamma, steps, delta, off)
@@ -152,8 +153,9 @@ class Study:
         def one(seed: Tensor) -> dict[str, Any]:
             data, gamma = self.data(seed), self.step(seed, fraction)
             network = data.network(alpha)
-            record = {"curve": lambda w: data.test_loss(network.predictor(w))}
-            done = stochastic_flow(network, gamma, n_iter, seed, scheme=scheme, sde_noise=sde_noise, record=record)
+            done = stochastic_flow(
+                network, gamma, n_iter, seed, scheme=scheme, sde_noise=sde_noise, record=_curve(data, network)
+            )
             return {**outcome(data, network, done, gamma), **done.records}
 
         return sweep(one, seed=self.seeds, progress=False)
@@ -216,6 +218,10 @@ class Study:
         return sweep(one, static=["h"], progress=False, **axes).error
 
 
+def _curve(data: SparseData, network: SquaresNetwork) -> dict[str, Any]:
+    return {"curve": lambda w: data.test_loss(network.predictor(w))}
+
+
 def over_computed_error(errors: xr.DataArray) -> xr.DataArray:
     """|limit at step 0| over its computed error, of errors known along `h` at three steps, each half the one before.
 
@@ -244,7 +250,7 @@ def decays(runs: xr.Dataset, alphas: Sequence[float], alpha: float, what: str = 
 
 def nearer(one: xr.DataArray, other: xr.DataArray, to: xr.DataArray) -> xr.DataArray:
     """|ln one/to| - |ln other/to|: negative where `one` is the nearer of the two."""
-    return abs(np.log(one / to)) - abs(np.log(other / to))
+    return xr.apply_ufunc(lambda a, b, c: np.abs(np.log(a / c)) - np.abs(np.log(b / c)), one, other, to)
 
 
 def rank_correlations(runs: xr.Dataset, permuted: bool = False) -> xr.DataArray:
