@@ -31,6 +31,7 @@ from workbench.problems.factorised.diagonal_potential import argmin_phi
 Method = Literal["sgd", "gd", "isotropic"]
 EVERY = 50
 """Steps between the losses that a thinned integral sees."""
+_LOSS = "loss for the integral"
 
 
 def descent(
@@ -49,8 +50,7 @@ def descent(
 
     method: "sgd" takes one uniform sample a step, with label noise +-2 delta until step `noise_until` (None: to the end); "gd"
         all samples; "isotropic" all samples and Gaussian noise of SGD's size without its structure. Only "sgd" has label noise.
-    thin_after: from that step on the integral sees every `EVERY`-th loss (trapezoids). Not from the start, where the loss falls
-        so fast that it would come out 3-9 % too large.
+    thin_after: from that step on the integral sees every `EVERY`-th loss (trapezoids); at the start the loss falls too fast.
     record: measured at steps spread evenly over log time, after `thin_after` every `EVERY` steps.
     """
     rule, source = _method(network, gamma, method, delta, noise_until)
@@ -62,10 +62,10 @@ def descent(
     if dense == n_iter:
         return first
     rest = run(
-        network, rule, seed=seed, steps=n_iter - dense, source=source, start=first.checkpoint, record=record | loss,
-        every=EVERY, progress=False,
+        network, rule, seed=seed, steps=n_iter - dense, source=source, start=first.checkpoint,
+        record=record | {_LOSS: network.loss}, every=EVERY, progress=False,
     )  # fmt: skip
-    losses = rest.records.pop("loss")
+    losses = rest.records.pop(_LOSS)
     integral = first.integrals["loss"] + gamma * torch.trapezoid(
         losses.value, torch.as_tensor(np.asarray(losses.coords["step"]), dtype=losses.value.dtype)
     )
