@@ -179,3 +179,38 @@ def test_a_wrong_scale_of_the_noise_has_no_order():
     coarse, fine = (errors(EulerMaruyama, TooQuiet(h=1 / n), n)[0] for n in (1024, 2048))
     strong, first, second = np.log2(coarse / fine)
     assert abs(strong) < 0.05 and abs(second) < 0.05 and first == pytest.approx(1.0, abs=0.05)
+
+
+def test_the_kernels_are_diffraxs_on_one_path():
+    diffrax = pytest.importorskip("diffrax", reason="the extra bench brings the second oracle")
+    import jax
+    import jax.numpy as jnp
+
+    jax.config.update("jax_enable_x64", True)
+    equation, n = Geometric(), 64
+    normals = np.random.default_rng(3).standard_normal(n)
+    path = np.concatenate([[0.0], np.cumsum(normals) * n**-0.5])
+
+    class GivenPath(diffrax.AbstractBrownianPath):
+        """W at the times of the grid, in place of random numbers."""
+
+        path: jnp.ndarray
+        t0 = 0.0
+        t1 = 1.0
+        levy_area = diffrax.BrownianIncrement
+
+        def evaluate(self, t0, t1=None, left=True, use_levy=False):
+            dw = self.path[jnp.round(t1 * n).astype(int)] - self.path[jnp.round(t0 * n).astype(int)]
+            return diffrax.BrownianIncrement(dt=t1 - t0, W=dw) if use_levy else dw
+
+    terms = diffrax.MultiTerm(
+        diffrax.ODETerm(lambda t, x, args: equation.a * x),
+        diffrax.ControlTerm(lambda t, x, args: equation.b * x, GivenPath(jnp.asarray(path))),
+    )
+    for scheme, solver in ((EulerMaruyama, diffrax.Euler()), (Milstein, diffrax.ItoMilstein())):
+        theirs = diffrax.diffeqsolve(terms, solver, 0.0, 1.0, 1 / n, jnp.asarray(1.0)).ys[0]
+        oracle, x = OneNode(), torch.ones(1, dtype=torch.float64)
+        for z in torch.from_numpy(normals):
+            oracle.normal = lambda stream, like, pieces=1, z=z: z.reshape(1)
+            x = scheme(equation, 1 / n).step(oracle, x, None)[0]
+        assert float(x) == pytest.approx(float(theirs), rel=1e-12)
