@@ -9,10 +9,12 @@ import shlex
 import time
 
 import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
 import pytest
 
-from workbench import papers
+from workbench import claims, papers
+from workbench.batch import papers as batch_papers
 from workbench.batch.grid import assignments
 from workbench.explorers.frame import Control, Explorer
 
@@ -76,16 +78,45 @@ def test_errors_are_shown_escaped_and_the_picture_stays():
 @pytest.mark.parametrize("room", sorted(papers.explorers()))
 def test_the_command_runs_the_paper_with_what_its_card_knows(room):
     shown = importlib.import_module(papers.explorers()[room]).explorer()
+    buttons = {button.description: button for button in buttons_of(shown)}
     if not shown._shared:
-        assert not any("command" in button.description for button in shown.children[2].children[:-1])
+        assert set(buttons) == {"Reset"}
         return
-    shown.children[2].children[1].click()
+    buttons["Copy as a command"].click()
     assert shown._copied.layout.display is None and shown._copied.value == shown.command()
     words = shlex.split(shown.command())
     slug = room.replace("_", "-")
     assert words[:3] == ["workbench", "run", slug]
     found = assignments(words[4::2], "-p", [slug], several=False)
     assert found == pytest.approx({name: shown.values[name] for name in shown._shared})
+
+
+def buttons_of(shown):
+    return [widget for row in shown.children for widget in getattr(row, "children", []) if hasattr(widget, "click")]
+
+
+@pytest.mark.parametrize("room", sorted(papers.explorers()))
+def test_the_notebook_copy_has_the_values_and_the_rest_is_called_view_only(room, tmp_path, monkeypatch):
+    shown = importlib.import_module(papers.explorers()[room]).explorer()
+    viewed = set(shown.controls) - set(shown._shared)
+    said = [widget.value for widget in shown.children if "View only" in getattr(widget, "value", "")]
+    assert bool(said) == bool(viewed and shown._shared)
+    slug = room.replace("_", "-")
+    if not shown._shared or not batch_papers.notebook_of(slug).is_file():
+        return
+    monkeypatch.setattr(batch_papers, "root", lambda: tmp_path)
+    {button.description: button for button in buttons_of(shown)}["Open as a notebook"].click()
+    (written,) = (tmp_path / "scratch").glob("*.ipynb")
+    assert shown._copied.value == f"written: {written}"
+    cells = [cell for cell in nbformat.read(written, as_version=4).cells if cell.cell_type == "code"]
+    assert not any(cell.outputs for cell in cells)
+    place = next(k for k, cell in enumerate(cells) if "parameters" in cell.metadata.get("tags", []))
+    namespace = {}
+    exec(cells[place].source + "\n" + cells[place + 1].source, namespace)
+    found = claims.card(slug).parameters(namespace)
+    assert {name: getattr(found, name) for name in shown._shared} == {
+        name: shown.values[name] for name in shown._shared
+    }
 
 
 def refused(**values):

@@ -6,7 +6,6 @@ Nothing that exists is ever overwritten.
 from __future__ import annotations
 
 import re
-import shutil
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
@@ -136,21 +135,16 @@ def scaffold_analysis(root: Path, name: str | None = None, source: str | None = 
     """
     if name is not None:
         _refuse_odd(name)
+    from workbench.batch import papers
+
     folder = root / "scratch"
-    target = _free(folder, source or "analysis") if name is None else folder / f"{name}.ipynb"
+    target = papers.free_name(folder, source or "analysis") if name is None else folder / f"{name}.ipynb"
     if target.exists():
         raise ValueError(f"{target.relative_to(root)} exists already; choose another name")
     if source is None:
         _write(target, [_text(f"# {target.stem}"), _code(ANALYSIS), _code(_EXAMPLE)])
         return target
-    from workbench.batch import papers
-
-    original = papers.notebook_of(source)
-    if not original.is_file():
-        raise ValueError(f"{source} has a card but no notebook yet; `workbench list` shows which have")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(original, target)
-    return target
+    return papers.scratch_copy(source, target)
 
 
 def _root() -> Path:
@@ -166,11 +160,6 @@ def _shown(path: Path) -> str:
 def _refuse_odd(slug: str) -> None:
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", slug):
         raise ValueError(f"{slug!r}: must be lower-case words joined by hyphens, such as 'sharp-minima'")
-
-
-def _free(folder: Path, name: str) -> Path:
-    names = [name, *(f"{name}-{number}" for number in range(2, 1000))]
-    return next(path for one in names if not (path := folder / f"{one}.ipynb").exists())
 
 
 def _text(source: str) -> Any:

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, Literal
 
 import ipywidgets as widgets
@@ -109,8 +110,8 @@ class Explorer(widgets.VBox):
     """Controls and picture. `values` are the current parameters; `redraw()` draws at once.
 
     `show` is a class of scenes, made on the explorer's figure, or a function `draw(figure, **values)` that draws all anew.
-    `paper` is the slug of the paper whose card has some of the controls as parameters: a button then shows the command that
-    reruns the paper with them.
+    `paper` is the slug of the paper whose card has some of the controls as parameters: buttons then show the command that
+    reruns the paper with them, and write a copy of its notebook with them. The other controls stand below, as view only.
     """
 
     def __init__(
@@ -128,7 +129,7 @@ class Explorer(widgets.VBox):
         self._widgets = {control.name: control.widget() for control in controls}
         self._picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%", align_self="flex-start"))
         self._readout, self._busy = widgets.HTML(), widgets.HTML("&nbsp;")
-        self._copied = widgets.Text(description="in a terminal", layout=widgets.Layout(width="52em", display="none"))
+        self._copied = widgets.Text(layout=widgets.Layout(width="52em", display="none"))
         self._pending: asyncio.TimerHandle | None = None
         self._held = False
         self.redraws = 0
@@ -141,12 +142,13 @@ class Explorer(widgets.VBox):
         copy.on_click(lambda _: self._show_command())
         for widget in self._widgets.values():
             widget.observe(lambda _: self._changed(), names="value")
-        buttons = widgets.HBox([reset, *([copy] if self._shared else []), self._busy])
-        panel = widgets.Box(
-            list(self._widgets.values()), layout=widgets.Layout(flex_flow="row wrap", align_items="center")
+        copying = widgets.Button(
+            description="Open as a notebook", tooltip="Write a copy of the paper's notebook with these", layout=fitting
         )
+        copying.on_click(lambda _: self._show_notebook())
+        buttons = widgets.HBox([reset, *([copy, copying] if self._shared else []), self._busy])
         heading = widgets.HTML(f"<b>{html.escape(title)}</b>")
-        super().__init__([heading, panel, buttons, self._copied, self._readout, self._picture])
+        super().__init__([heading, *self._panels(), buttons, self._copied, self._readout, self._picture])
         self.add_class("workbench-explorer")
         self.redraw()
 
@@ -190,6 +192,17 @@ class Explorer(widgets.VBox):
             ["workbench run", self._paper, *(f"-p {shlex.quote(f'{name}={words[name]}')}" for name in words)]
         )
 
+    def notebook(self) -> Path:
+        """Writes a copy of the paper's notebook into scratch/, with the values of the controls that its card knows.
+
+        Raises:
+            ValueError: where the paper has no notebook here.
+        """
+        from workbench.batch import papers
+
+        target = papers.free_name(papers.root() / "scratch", self._paper)
+        return papers.scratch_copy(self._paper, target, {name: self.values[name] for name in self._shared})
+
     def redraw(self) -> None:
         """Draw the current values. An error becomes a message in place of the read-out; the last picture stays."""
         if self._pending is not None:
@@ -211,7 +224,7 @@ class Explorer(widgets.VBox):
             busy.cancel()
             busy.join()
             self._busy.value = "&nbsp;"
-        if self._copied.layout.display is None:
+        if self._copied.layout.display is None and self._copied.value.startswith("workbench "):
             self._copied.value = self.command()
         self.redraws += 1
 
@@ -222,6 +235,23 @@ class Explorer(widgets.VBox):
         labels = ", ".join(control.label for control in self.controls.values())
         words = f"{self._title}: run this cell in JupyterLab to move {labels}."
         return {"text/plain": words, "text/html": f"<i>{html.escape(words)}</i>"}
+
+    def _panels(self) -> list[widgets.Widget]:
+        """The card's parameters, and below them, so called, what only changes the view."""
+        wrapped = widgets.Layout(flex_flow="row wrap", align_items="center")
+        viewed = [name for name in self._widgets if name not in self._shared]
+        groups = [group for group in (self._shared, viewed) if group]
+        panels = [widgets.Box([self._widgets[name] for name in group], layout=wrapped) for group in groups]
+        if self._shared and viewed:
+            panels.insert(1, widgets.HTML("View only, no parameters of the paper's notebook:"))
+        return panels
+
+    def _show_notebook(self) -> None:
+        try:
+            self._copied.value = f"written: {self.notebook()}"
+        except (ValueError, OSError) as problem:
+            self._copied.value = str(problem)
+        self._copied.layout.display = None
 
     def _show_command(self) -> None:
         self._copied.value = self.command()
