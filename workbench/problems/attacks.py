@@ -297,6 +297,10 @@ def _within(
         length = moved.square().sum(dims, keepdim=True).sqrt()
         scale = torch.where(length > 0, ball / torch.where(length > 0, length, 1.0), 0.0)
         return moved * scale.clamp(max=longest)
+    cut = torch.minimum(torch.maximum(moved, box[0] - inputs), box[1] - inputs)
+    length = cut.square().sum(dims, keepdim=True).sqrt()
+    if longest == 1 and bool((length <= ball).all()):
+        return cut
     # Where the perturbation is cut: at the upper end for entries that rise, at the lower one for those that fall.
     end = torch.where(moved > 0, box[1] - inputs, inputs - box[0])
     squares, ends, goal = moved.square(), end.square(), ball.square()
