@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,16 @@ class Arms:
         )
 
     @property
+    def reversed(self) -> Rule:
+        """The judged radius, down the gradient."""
+        return replace(self.l2, direction="reversed")
+
+    @property
+    def shown(self) -> frozenset[Rule]:
+        """Those that are drawn beside the judged ones."""
+        return frozenset({self.gaussian, self.gaussian_half, self.reversed, *self.l2_others}) - self.close
+
+    @property
     def close(self) -> frozenset[Rule]:
         """Those of the close comparisons, which need more seeds."""
         return frozenset({self.standard, self.l2, self.l2_large, self.rlat, self.standard_plain, self.l2_plain})
@@ -70,7 +80,8 @@ class Arms:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """`measured(rule, seeds)` of every rule asked for. Rules of `close` get all seeds, others the first `few`.
+    """`measured(rule, seeds)` of every rule asked for. Rules of `close` get all seeds, those of `shown` the first `fewest`,
+    others the first `few`.
 
     A seed whose network did not learn its training set (the guard) is NaN in everything it takes part in.
     """
@@ -79,12 +90,15 @@ class Comparison:
     seeds: range
     few: int
     close: Collection[Rule]
+    shown: Collection[Rule] = ()
+    fewest: int = 5
     least: float = 80.0
     _kept: dict[Rule, xr.Dataset] = field(default_factory=dict)
 
     def __getitem__(self, rule: Rule) -> xr.Dataset:
         if rule not in self._kept:
-            found = self.measured(rule, self.seeds if rule in self.close else self.seeds[: self.few])
+            n = len(self.seeds) if rule in self.close else self.fewest if rule in self.shown else self.few
+            found = self.measured(rule, self.seeds[:n])
             self._kept[rule] = found.where(found.train_accuracy >= self.least).assign(
                 train_accuracy=found.train_accuracy
             )
@@ -145,27 +159,33 @@ class Comparison:
         }
 
 
+def on_digits(p: Any) -> digits.Setting:
+    """The setting of the digits, from the card's parameters."""
+    return digits.Setting(hidden=tuple(p.hidden), **_shared(p))
+
+
+def _shared(p: Any) -> dict[str, Any]:
+    names = ("n_train", "n_test", "epochs", "batch_size", "step_size", "weight_decay")
+    return {name: getattr(p, name) for name in names}
+
+
 def compare(p: Any) -> Comparison:
     """The comparison of the card's parameters on its data set; missing data are refused here, before any training."""
-    seeds, close = range(p.seed0, p.seed0 + p.seeds), Arms.of(p).close
-    shared: dict[str, Any] = {
-        "n_train": p.n_train, "n_test": p.n_test, "epochs": p.epochs, "batch_size": p.batch_size,
-        "step_size": p.step_size, "weight_decay": p.weight_decay,
-    }  # fmt: skip
-    least = TRAINED[p.dataset]
+    arms, seeds = Arms.of(p), range(p.seed0, p.seed0 + p.seeds)
     if p.dataset == "digits":
-        setting = digits.Setting(hidden=tuple(p.hidden), **shared)
-        return Comparison(
-            lambda rule, chosen: digits.results(rule, chosen, setting, p.corruptions, p.severities),
-            seeds, p.arm_seeds, close, least,
-        )  # fmt: skip
-    large = p.network == "preactivation_resnet18"
-    size = 16 if p.dataset == "cifar10" and not large else None
-    conv = convolutional.Setting(
-        p.dataset, channels=tuple(p.hidden), network=p.network, size=size, cifar_c=p.cifar_c, **shared
-    )
-    held = convolutional.held_out(conv, p.corruptions, p.severities)
-    sigmas = sorted({0.0, *np.linspace(0, 2 * p.noise_sigma, 9).tolist()}) if p.dataset == "cifar10" else ()
-    return Comparison(
-        lambda rule, chosen: convolutional.results(rule, chosen, conv, held, sigmas), seeds, p.arm_seeds, close, least
-    )
+        setting = on_digits(p)
+
+        def measured(rule: Rule, chosen: range) -> xr.Dataset:
+            return digits.results(rule, chosen, setting, p.corruptions, p.severities)
+    else:
+        size = 16 if p.dataset == "cifar10" and p.network == "cnn" else None
+        conv = convolutional.Setting(
+            p.dataset, channels=tuple(p.hidden), network=p.network, size=size, cifar_c=p.cifar_c, **_shared(p)
+        )
+        held = convolutional.held_out(conv, p.corruptions, p.severities)
+        sigmas = np.linspace(0, 2 * p.noise_sigma, 9).tolist() if p.dataset == "cifar10" else ()
+
+        def measured(rule: Rule, chosen: range) -> xr.Dataset:
+            return convolutional.results(rule, chosen, conv, held, sigmas)
+
+    return Comparison(measured, seeds, p.arm_seeds, arms.close, arms.shown, p.shown_seeds, TRAINED[p.dataset])

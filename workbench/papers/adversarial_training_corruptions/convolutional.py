@@ -100,22 +100,17 @@ class Held:
 
 def held_out(setting: Setting, names: Sequence[str], severities: Sequence[int], seed: int = 0) -> Held:
     """The first test images of each class under every corruption; those of CIFAR-10-C where `cifar_c` asks for them."""
-    if setting.cifar_c:
-        cells = {}
-        for name in names:
-            for severity in severities:
-                part = load_corrupted(name, severity, root=setting.root, test=setting.n_test, seed=None)
-                cells[name, severity] = (255 * part.test_inputs).round().to(torch.uint8)
     test = load(setting.dataset, root=setting.root, train=10, test=setting.n_test, seed=None, size=setting.size)
-    if not setting.cifar_c:
-        profile = "mnist" if setting.dataset == "mnist" else "cifar"
-        cells = {
-            (name, severity): (255 * corruptions.apply(test.test_inputs, name, severity, profile=profile, seed=seed))
-            .round()
-            .to(torch.uint8)
-            for name in names
-            for severity in severities
-        }
+    profile = "mnist" if setting.dataset == "mnist" else "cifar"
+
+    def cell(name: str, severity: int) -> Tensor:
+        if setting.cifar_c:
+            images = load_corrupted(name, severity, root=setting.root, test=setting.n_test, seed=None).test_inputs
+        else:
+            images = corruptions.apply(test.test_inputs, name, severity, profile=profile, seed=seed)
+        return (255 * images).round().to(torch.uint8)
+
+    cells = {(name, severity): cell(name, severity) for name in names for severity in severities}
     return Held(test.test_inputs, test.test_targets, cells)
 
 

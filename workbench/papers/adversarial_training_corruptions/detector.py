@@ -8,13 +8,13 @@ m_s(sigma).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from scipy.stats import norm
 
 from workbench import draws
@@ -49,12 +49,12 @@ def critical_ratio() -> float:
     """sigma/mu beyond which clean images of the class +1 fall below the threshold: 1/t*, t* the root of
     1.5 t - t Phi(t) - phi(t) = 0.
     """
-    return 1 / brentq(lambda t: 1.5 * t - t * norm.cdf(t) - norm.pdf(t), 0.1, 1.0, xtol=1e-16, rtol=8.9e-16)
+    return 1 / _root(lambda t: float(1.5 * t - t * norm.cdf(t) - norm.pdf(t)), 0.1, 1.0)
 
 
 def mixed_ratio() -> float:
     """sigma/mu up to which some threshold suits clean and noisy images at once: m_-(sigma) = mu."""
-    return brentq(lambda sigma: class_mean(-1, 1.0, sigma) - 1.0, 1.0, 10.0, xtol=1e-16, rtol=8.9e-16)
+    return _root(lambda sigma: float(class_mean(-1, 1.0, sigma)) - 1.0, 1.0, 10.0)
 
 
 def working_window(mu: float, sigma: float, clean_share: float = 0.0) -> tuple[float, float]:
@@ -66,10 +66,10 @@ def working_window(mu: float, sigma: float, clean_share: float = 0.0) -> tuple[f
     require_nonnegative("sigma", sigma)
     kappa = float(threshold(mu, sigma, clean_share))
     far = 10 * (mu + sigma) + 10 * kappa
-    upper = brentq(lambda noise: float(class_mean(-1, mu, noise)) - kappa, 0.0, far, xtol=1e-13)
+    upper = _root(lambda noise: float(class_mean(-1, mu, noise)) - kappa, 0.0, far)
     if kappa < mu:
         return 0.0, upper
-    return brentq(lambda noise: float(class_mean(1, mu, noise)) - kappa, 0.0, far, xtol=1e-13), upper
+    return _root(lambda noise: float(class_mean(1, mu, noise)) - kappa, 0.0, far), upper
 
 
 def accuracy(mu: float, kappa: float, sigma: float | Numbers) -> Numbers:
@@ -108,7 +108,12 @@ def critical_ratios(
     def found(seed: int) -> float:
         if missing(seed, 100.0) <= 0:
             return math.nan
-        return brentq(lambda sigma: missing(seed, sigma), 0.0, 100.0, xtol=1e-10)
+        return _root(lambda sigma: missing(seed, sigma), 0.0, 100.0)
 
     values = [found(seed) for seed in seeds]
     return xr.DataArray(values, {"seed": list(seeds)}, "seed", attrs={"long_name": "critical sigma/mu"})
+
+
+def _root(function: Callable[[float], float], low: float, high: float) -> float:
+    """Where a function of one sign at either end passes zero, to rounding."""
+    return float(root_scalar(function, bracket=(low, high), method="brentq", xtol=1e-16, rtol=8.9e-16).root)

@@ -37,7 +37,7 @@ Parameters = dict[str, Tensor]
 class Setting:
     """What all rules share. Raises ValueError where the digits or the minibatches do not suffice."""
 
-    n_train: int = 1000
+    n_train: int = 500
     n_test: int = 500
     hidden: tuple[int, ...] = (64, 64)
     epochs: int = 30
@@ -161,19 +161,19 @@ def results(rule: Rule, seeds: range, setting: Setting, names: Sequence[str], se
 
 
 def attack_ladder(
-    rule: Rule, seeds: range, radius: float, setting: Setting | None = None, n: int = 100
+    rule: Rule, seeds: range, radius: float, setting: Setting, n: int = 50, networks: int = 4
 ) -> pd.DataFrame:
-    """Mean test loss of the rule's networks on n images each under attacks of growing strength, in both norms.
+    """Mean test loss of the rule's first networks on n images each under attacks of growing strength, in both norms.
 
     The l-infinity radius is the l2 one over the root of the number of pixels, so that the corners of its box lie on the sphere.
     """
-    setting = setting or Setting()
-    trained, data = train(rule, seeds, setting), split(seeds, setting)
-    images = digits()[0][data.test_rows[:, :n]]
-    targets = digits()[1][data.test_rows[:, :n]]
+    trained, rows = train(rule, seeds, setting), split(seeds, setting).test_rows[:networks, :n]
+    images, targets = (part[rows] for part in digits())
+    parameters = {name: value[:networks] for name, value in trained.parameters.items()}
+    statistics = [(mean[:networks], variance[:networks]) for mean, variance in trained.statistics]
 
     def loss(points: Tensor) -> Tensor:
-        return sample_cross_entropy(trained.logits(points), targets)
+        return sample_cross_entropy(trained.network.forward(parameters, points, statistics=statistics), targets)
 
     rungs = {
         "ℓ2": attacks.ladder(loss, images, radius, "l2", seed=seeds[0]),

@@ -31,7 +31,6 @@ def feature_distance(
 def on_digits(
     standard: digits.Trained,
     data: digits.Split,
-    setting: digits.Setting,
     names: Sequence[str],
     severities: Sequence[int],
 ) -> xr.Dataset:
@@ -75,28 +74,25 @@ def on_digits(
 
 
 def correlations(distance: xr.Dataset, error: xr.DataArray) -> xr.Dataset:
-    """Fisher's z of Pearson's correlation of distance and error over the severities, mean over corruptions: dims (seed,).
+    """arctanh of Pearson's correlation of distance and error over the severities: dims (seed, corruption).
 
-    The mean of arctanh, since correlations near 1 are skewed.
+    To be averaged over corruptions: correlations near 1 are skewed, their arctanh is less so.
     """
     return xr.Dataset(
         {
-            name: np.arctanh(xr.corr(values, error, "severity").clip(-1 + 1e-12, 1 - 1e-12)).mean("corruption")
+            name: np.arctanh(xr.corr(values, error, "severity").clip(-1 + 1e-12, 1 - 1e-12))
             for name, values in distance.items()
         }
     )
 
 
-def better(z: xr.Dataset, features: Features, swapped: bool = False) -> dict[str, xr.DataArray]:
-    """By how much the features tell the error better than l2, and than the squared distance of images of unit norm.
-
-    swapped: the features and what they are compared with change places (a control).
-    """
+def lead(z: xr.Dataset, features: Features, over: str, without: Sequence[str] = ()) -> xr.DataArray:
+    """By how much the features tell the error better than the distance `over`: mean over corruptions, but those of `without`."""
     chosen = {"trained": "trained", "untrained": "untrained", "pixels": "unit_norm"}
     if features not in chosen:
         raise ValueError(f"features must be one of {', '.join(chosen)}, got {features!r}")
-    sign = -1 if swapped else 1
-    return {name: sign * (z[chosen[features]] - z[other]) for name, other in (("l2", "l2"), ("unit norm", "unit_norm"))}
+    kept = [name for name in z.corruption.values if name not in without]
+    return (z[chosen[features]] - z[over]).sel(corruption=kept).mean("corruption")
 
 
 @functools.cache

@@ -50,8 +50,7 @@ class Fitted:
     def curvature(self, z: Images) -> Float[Tensor, " sample"]:
         """z'Hz of every image."""
         slope = torch.func.grad(lambda images: self.loss(images).sum())
-        _, along = torch.func.jvp(slope, (self.images,), (z,))
-        return (along * z).sum(-1)
+        return (torch.func.jvp(slope, (self.images,), (z,))[1] * z).sum(-1)
 
 
 def fitted(seed: int, activation: Literal["tanh", "relu"] = "tanh", steps: int = 200) -> Fitted:

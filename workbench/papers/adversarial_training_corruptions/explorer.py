@@ -20,9 +20,9 @@ _HIGHEST = 4.0
 
 
 def probabilities(rule: Rule, image: torch.Tensor) -> np.ndarray:
-    """The belief in each of the ten digits of the rule's network with seed 0, in the card's setting."""
+    """The belief in each of the ten digits of the rule's network with seed 0, after ten epochs."""
     return torch.softmax(
-        digits.train(rule, range(1), digits.Setting()).logits(image.reshape(1, 1, -1))[0, 0], -1
+        digits.train(rule, range(1), digits.Setting(epochs=10)).logits(image.reshape(1, 1, -1))[0, 0], -1
     ).numpy()
 
 
@@ -34,7 +34,7 @@ class Panels:
         figure.set_layout_engine("none")
         left, middle, right = (
             figure.add_axes(place)
-            for place in ((0.07, 0.17, 0.4, 0.7), (0.5, 0.25, 0.16, 0.5), (0.71, 0.17, 0.28, 0.7))
+            for place in ((0.07, 0.17, 0.4, 0.7), (0.495, 0.25, 0.16, 0.5), (0.74, 0.17, 0.25, 0.7))
         )
         self._window = left.axvspan(0, 1, color=SHADE, alpha=0.15, linewidth=0, label="both recognised")
         (self._above,) = left.plot([], [], color=PALETTE[0], label="$m_+$")

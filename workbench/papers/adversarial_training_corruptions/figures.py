@@ -11,6 +11,7 @@ import torch
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from workbench import figures
 from workbench.data.preparing import corruptions
@@ -31,7 +32,7 @@ def draw_contact_sheet(profile: str = "cifar", severity: int = 5) -> Figure:
     """One photograph patch and one digit under every corruption."""
     patch = distances.photograph_patches()[137:138]
     digit = digits.digits()[0][5].reshape(1, 1, 8, 8)
-    figure, (above, below) = plt.subplots(2, 1, figsize=(11, 2.7))
+    figure, (above, below) = plt.subplots(2, 1, figsize=(11, 2.3))
     for ax, image, kind in ((above, patch, profile), (below, digit, "digits")):
         changed = [corruptions.apply(image, name, severity, profile=kind)[0] for name in corruptions.names()]
         columns = torch.stack([image[0], *changed]).numpy()
@@ -94,7 +95,7 @@ def draw_groups(compared: Comparison, rules: Sequence[tuple[str, Rule]], standar
     for k, (name, column) in enumerate(trainings):
         for grouping, filled in (("paper", True), ("customary", False)):
             means = published.group_means(table, grouping)  # type: ignore[arg-type]
-            gains = [float(means.loc[group, column] - means.loc[group, "standard"]) for group in GROUPS]
+            gains = (means[column] - means["standard"]).loc[list(GROUPS)].tolist()
             right.plot(
                 places + 0.2 * (k - 1) + (0 if filled else 0.07), gains, MARKERS[k], color=PALETTE[k],
                 markerfacecolor=PALETTE[k] if filled else "white", label=name if filled else None,
@@ -102,7 +103,7 @@ def draw_groups(compared: Comparison, rules: Sequence[tuple[str, Rule]], standar
             words = ", ".join(f"{g} {m:+.1f}" for g, m in zip(GROUPS, gains, strict=True))
             figures.describe(right, f"{name}, {grouping} grouping: {words}")
     for ax, title in (
-        (left, f"digits, {compared.seeds.stop - compared.seeds.start} seeds"),
+        (left, "digits"),
         (right, "CIFAR-10-C, published"),
     ):
         ax.axhline(0, color=GUIDE, linewidth=1)
@@ -114,7 +115,7 @@ def draw_groups(compared: Comparison, rules: Sequence[tuple[str, Rule]], standar
 
 def draw_gain_map(compared: Comparison, rule: Rule, standard: Rule) -> Figure:
     """Gain over standard training, corruption by severity, mean over seeds."""
-    gains = (compared[rule].accuracy - compared[standard].accuracy).mean("seed")
+    gains = (compared[rule].accuracy - compared[standard].accuracy).mean("seed").round() + 0.0
     names = [_words(name) for name in gains.corruption.values]
     figure, ax = plt.subplots(figsize=(10, 3))
     most = float(abs(gains).max())
@@ -188,7 +189,9 @@ def draw_orders(found: Sequence[tuple[str, xr.Dataset, xr.Dataset, str]]) -> Fig
         words = f"{label}: order {float(order.limit):.4g} ± {float(order.error):.1g}"
         ax.loglog(remainders[along], remainders.remainder, MARKERS[k] + "-", color=PALETTE[k], label=words)
         figures.describe(ax, words)
-    ax.set(xlabel=r"size ($\varepsilon$ or $\sigma$)", ylabel="remainder")
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.set_xticks([0.001, 0.01, 0.1], ["0.001", "0.01", "0.1"])
+    ax.set(xlabel=r"size ($\varepsilon$ or $\sigma$)", ylabel="remainder", xlim=(0.0009, 0.11))
     ax.legend(fontsize=9)
     return figure
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Literal
 
@@ -20,7 +21,8 @@ SHARES = np.linspace(0, 2, 11)
 """Test noise over training noise."""
 
 
-def affine_curve(seed: int, sigma: float, n: int = 500, steps: int = 200) -> xr.DataArray:
+@functools.lru_cache(maxsize=8)
+def affine_curve(seed: int, sigma: float, n: int = 500, steps: int = 100) -> xr.DataArray:
     """L(sigma') of softmax regression trained on the first n digits with noise sigma, on the next n with antithetic draws.
 
     The draws are the same for every sigma', so the sampled curve is convex and even in sigma', not only its mean.
@@ -37,6 +39,7 @@ def affine_curve(seed: int, sigma: float, n: int = 500, steps: int = 200) -> xr.
     return _curve(lambda x: _softmax_loss(weights.detach(), x, targets[n : 2 * n]), images[n : 2 * n], tests, sigma)
 
 
+@functools.lru_cache(maxsize=8)
 def detector_curve(seed: int, sigma: float, N: int = 1024, n: int = 50, steps: int = 200) -> xr.DataArray:
     """The same for logistic regression on mean_i max(0, x_i), with mu = 1."""
     signs = torch.tensor([1.0, -1.0], dtype=torch.float64).repeat_interleave(n)

@@ -38,7 +38,7 @@ def gain(table: pd.DataFrame, training: str = "l2_0.1", other: str = "standard")
 def without_noise(table: pd.DataFrame, noise: bool = False) -> pd.Series:
     """Mean of every training over the corruptions that are not noise; over all with `noise`."""
     rows = table.set_index("corruption")
-    return (rows if noise else rows.drop(list(corruptions.groups()["noise"]))).mean()
+    return (rows if noise else rows.drop(list(corruptions.groups()["noise"]), errors="ignore")).mean()
 
 
 def rlat_gains(pairs: pd.DataFrame) -> pd.Series:
