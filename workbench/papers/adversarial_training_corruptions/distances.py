@@ -86,13 +86,12 @@ def correlations(distance: xr.Dataset, error: xr.DataArray) -> xr.Dataset:
     )
 
 
-def lead(z: xr.Dataset, features: Features, over: str, without: Sequence[str] = ()) -> xr.DataArray:
-    """By how much the features tell the error better than the distance `over`: mean over corruptions, but those of `without`."""
+def lead(z: xr.Dataset, features: Features, over: str) -> xr.DataArray:
+    """By how much the features tell the error better than the distance `over`: dims (seed, corruption)."""
     chosen = {"trained": "trained", "untrained": "untrained", "pixels": "unit_norm"}
     if features not in chosen:
         raise ValueError(f"features must be one of {', '.join(chosen)}, got {features!r}")
-    kept = [name for name in z.corruption.values if name not in without]
-    return (z[chosen[features]] - z[over]).sel(corruption=kept).mean("corruption")
+    return z[chosen[features]] - z[over]
 
 
 @functools.cache
