@@ -52,7 +52,7 @@ def scratch_copy(slug: str, target: Path, values: Mapping[str, Any] | None = Non
     import nbformat
 
     resolve(slug, "laptop", values)
-    notebook = nbformat.read(original, as_version=4)
+    notebook: Any = nbformat.read(original, as_version=4)
     place = next(k for k, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", []))
     lines = "\n".join(f"{name} = {value!r}" for name, value in values.items())
     notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(f"# Values of the explorer\n{lines}"))

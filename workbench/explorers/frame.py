@@ -241,7 +241,9 @@ class Explorer(widgets.VBox):
         wrapped = widgets.Layout(flex_flow="row wrap", align_items="center")
         viewed = [name for name in self._widgets if name not in self._shared]
         groups = [group for group in (self._shared, viewed) if group]
-        panels = [widgets.Box([self._widgets[name] for name in group], layout=wrapped) for group in groups]
+        panels: list[widgets.Widget] = [
+            widgets.Box([self._widgets[name] for name in group], layout=wrapped) for group in groups
+        ]
         if self._shared and viewed:
             panels.insert(1, widgets.HTML("View only, no parameters of the paper's notebook:"))
         return panels

@@ -26,7 +26,7 @@ from workbench.batch.report.collected import collect, essence
 from workbench.batch.report.notebook_figures import figures
 from workbench.claims.recording import write_atomically
 from workbench.claims.shown import tex, words
-from workbench.claims.verdict import VERDICTS, Measurement
+from workbench.claims.verdict import VERDICTS, Measurement, Verdict
 
 _PAGE = "report.html.jinja"
 MOST_PANELS = 12  # in a row of small multiples
