@@ -91,9 +91,9 @@ def _value(x: np.ndarray, a: np.ndarray, c: np.ndarray) -> np.ndarray:
 
 
 def rippled_sum(seed: Seed, n: int = 10, *, tilt: float = 1.0) -> RippledSum:
-    """n samples: scales uniform on [1/2, 3/2] over their mean, slopes normal of deviation `tilt` less their mean. float64."""
+    """n samples: scales exp(N(0, 1)) over their mean, slopes normal of deviation `tilt` less their mean. float64."""
     require_count("n", n)
     require_nonnegative("tilt", tilt)
-    scales = draws.uniform(seed, (n,), low=0.5, high=1.5, stream="scales")
+    scales = torch.exp(draws.normal(seed, (n,), stream="scales"))
     slopes = tilt * draws.normal(seed, (n,), stream="slopes")
     return RippledSum(scales / scales.mean(), slopes - math.fsum(slopes.tolist()) / n)
