@@ -38,7 +38,7 @@ from workbench.optimizers.pass_band import (
     two_cycle,
     update_radius,
 )
-from workbench.optimizers.rule import EffectiveGradient, Filter, Plain, Rule
+from workbench.optimizers.rule import Decayed, EffectiveGradient, Filter, Plain, Rule
 from workbench.optimizers.sam import (
     AESAM,
     ASAM,
@@ -154,6 +154,7 @@ __all__ = [
     "Continuized",
     "ContinuizedConvex",
     "Cosine",
+    "Decayed",
     "Descent",
     "EffectiveGradient",
     "EigenSAM",

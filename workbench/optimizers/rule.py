@@ -19,7 +19,7 @@ from workbench.checks import refuse_outside
 from workbench.optimizers.cycles import Axis, TwoCycle
 from workbench.optimizers.oracle import Oracle
 from workbench.optimizers.schedules import HyperParameter
-from workbench.parameters import Parameters, Scalar, concrete
+from workbench.parameters import Parameters, Scalar, concrete, tree_map
 
 
 class Rule:
@@ -158,6 +158,23 @@ class Plain(EffectiveGradient):
 
     def curvature(self) -> tuple[Scalar, ...]:
         return (0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Decayed(EffectiveGradient):
+    """g~(x) + weight_decay x: the gradient of weight_decay/2 |x|^2 at the weights themselves, outside of the ascent, as in SAM's
+    objective max L(w + e) + weight_decay/2 |w|^2 (arXiv:2010.01412, eq. 1) and in torch.optim.SGD and Adam.
+    """
+
+    gradient: EffectiveGradient
+    weight_decay: Scalar
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return self.gradient.name
+
+    def __call__(self, oracle: Oracle, parameters: Parameters) -> Parameters:
+        return tree_map(lambda g, x: g + self.weight_decay * x, self.gradient(oracle, parameters), parameters)
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,6 +22,7 @@ FUNCTIONS = {
     "sorted": sorted,
     "sum": sum,
     "ceil": math.ceil,
+    "comb": math.comb,
     "floor": math.floor,
     "log": math.log,
     "sqrt": math.sqrt,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from workbench.draws.kinds import Draw
 from workbench.draws.table import Draws, Request
-from workbench.dynamics.sources.samples import Outcomes
+from workbench.dynamics.sources.samples import Outcomes, SecondMoment
 from workbench.optimizers.oracle import Moment, Oracle
 from workbench.parameters import Parameters, tree_map
 from workbench.problems.base import P, Problem
@@ -22,11 +22,13 @@ _AT_ONCE = 256
 
 @runtime_checkable
 class Enumerable(Protocol):
-    """A source with finitely many outcomes of a step: AllSamples, Minibatches, Importance."""
+    """A source with finitely many outcomes of a step, and so a known second moment: AllSamples, Minibatches, Importance."""
 
     def oracle(self, moment: Moment) -> Oracle: ...
 
     def outcomes(self, problem: Problem, most: int) -> Outcomes: ...
+
+    def second_moment(self, problem: Problem) -> SecondMoment: ...
 
 
 def expectation(

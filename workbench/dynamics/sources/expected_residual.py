@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.dynamics.sources.samples import SecondMoment
-from workbench.problems.base import Problem
+from workbench.dynamics.sources.enumeration import Enumerable
 from workbench.problems.finite_sum import FiniteSum, interpolation_gap
-
-
-@runtime_checkable
-class Unbiased(Protocol):
-    """A source whose second moment is known: AllSamples, Minibatches, weighted Importance."""
-
-    def second_moment(self, problem: Problem) -> SecondMoment: ...
 
 
 class ExpectedResidual(NamedTuple):
@@ -27,7 +19,7 @@ class ExpectedResidual(NamedTuple):
     C: float
 
 
-def expected_residual(problem: FiniteSum, source: Unbiased, lowest: float | None = None) -> ExpectedResidual:
+def expected_residual(problem: FiniteSum, source: Enumerable, lowest: float | None = None) -> ExpectedResidual:
     """The constants of the expected residual condition (arXiv:2503.02225, Section 3.1; C is derived).
 
     With E|g_S|^2 = sum_i v_i |grad f_i|^2 + B |grad f|^2 and L_i-smooth f_i, A = max_i n v_i L_i and C = 2 A sigma,
@@ -44,7 +36,7 @@ def expected_residual(problem: FiniteSum, source: Unbiased, lowest: float | None
     >>> round(found.A, 9), round(found.B, 9), round(found.C, 9)
     (4.0, 0.0, 0.0)
     """
-    if not isinstance(source, Unbiased):
+    if not isinstance(source, Enumerable):
         raise ValueError(f"the second moment of {type(source).__name__} is not known: take Minibatches or Importance")
     samples, full = source.second_moment(problem)  # type: ignore[arg-type]
     A = float((len(samples) * samples * problem.sample_smoothness.double()).amax())

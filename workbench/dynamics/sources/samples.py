@@ -248,8 +248,9 @@ class Importance(Source):
             )
         chances = self.p / self.p.sum()
         chance = moment.draws.row(self.draw).to(chances.device)
-        # The first index whose cumulative sum is above; rounding may leave the last sum just below 1.
-        indices = torch.searchsorted(chances.cumsum(0), chance.to(chances.dtype).contiguous(), right=True)
+        # The first index whose cumulative sum is above; rounding may leave the last sum just below 1. (torch.searchsorted
+        # warns of a copy that it makes itself under vmap.)
+        indices = (chances.cumsum(0) <= chance.to(chances.dtype)[:, None]).sum(1)
         indices = indices.clamp(max=problem.n_samples - 1)
         weights = 1 / (problem.n_samples * chances[indices]) if self.weighted else None
         return SampleOracle(self, moment, gather(problem.data, indices), weights)

@@ -5,43 +5,20 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from workbench.optimizers.inner_maximisation import FullMaximisation
-from workbench.optimizers.oracle import Oracle
-from workbench.optimizers.rule import EffectiveGradient, Rule
+from workbench.optimizers.rule import Decayed, EffectiveGradient, Rule
 from workbench.optimizers.sam.multi_step_sam import MultiStepSAM
-from workbench.optimizers.schedules import HyperParameter, at
+from workbench.optimizers.schedules import at
 from workbench.optimizers.torch.packing import Packing
-from workbench.parameters import Parameters, concrete
+from workbench.parameters import concrete
 
 TORCH_KEYS = {"params", "param_names", "lr", "initial_lr", "max_lr", "min_lr", "swa_lr", "base_lr", "step_size"}
 """Keys that torch and its schedulers keep in a group; `step_size` is another name of `lr`."""
-
-
-@dataclass(frozen=True)
-class Decayed(EffectiveGradient):
-    """g~(x) + weight_decay x: the gradient of weight_decay/2 |x|^2 at the weights themselves, outside of the ascent, as in SAM's
-    objective max L(w + e) + weight_decay/2 |w|^2 (arXiv:2010.01412, eq. 1) and in torch.optim.SGD and Adam.
-    """
-
-    gradient: EffectiveGradient
-    weight_decay: HyperParameter
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        return self.gradient.name
-
-    def init(self, parameters: Parameters) -> Any:
-        return self.gradient.init(parameters)
-
-    def advance(self, oracle: Oracle, parameters: Parameters, memory: Any) -> tuple[Parameters, Any]:
-        direction, memory = self.gradient.advance(oracle, parameters, memory)
-        return direction + self.weight_decay * parameters, memory  # type: ignore[operator]
 
 
 class Groups:

@@ -11,7 +11,7 @@ import xarray as xr
 from workbench.dynamics import Labelled, run, sweep
 from workbench.optimizers import unified_sam
 from workbench.papers.unified_sam import theory
-from workbench.papers.unified_sam.ridge import log_spectrum
+from workbench.papers.unified_sam.regressions import log_spectrum
 from workbench.problems import quadratic
 
 RECORDS = 100
@@ -91,8 +91,12 @@ def over_plateau(found: xr.Dataset, least: float = 1e-3) -> xr.Dataset:
     exact; NaN where that is above `least`, for then the run has not settled. `closed` is the level over the initial loss.
     """
     ran = found.sel(lam=found.lam > 0)
-    closed = xr.apply_ufunc(lambda gamma, rho, lam: theory.plateau(found.L, gamma, rho, lam), ran.gamma, ran.rho, ran.lam)
+    closed = xr.apply_ufunc(
+        lambda gamma, rho, lam: theory.plateau(found.L, gamma, rho, lam), ran.gamma, ran.rho, ran.lam
+    )
     settled = (ran.outside >= 0) & (ran.outside <= least)
     deviation = (abs(ran.level / closed - 1) / ran.outside).where(settled)
     relative = ran.level / ran.start
-    return xr.Dataset({"deviation": deviation, "level": relative.where(settled), "closed": closed / ran.start})
+    return xr.Dataset(
+        {"deviation": deviation, "level": relative.where(settled), "closed": closed / ran.start}
+    ).transpose("seed", "lam")

@@ -21,9 +21,9 @@ from workbench.dynamics.sources import (
     smoothness_probabilities,
 )
 from workbench.dynamics.sources.enumeration import Enumerable
-from workbench.optimizers import unified_sam
+from workbench.optimizers import Plain, unified_sam
 from workbench.papers.unified_sam import theory
-from workbench.problems import RobustRegression
+from workbench.parameters import inner
 
 LAMBDAS = (0.0, 0.5, 1.0)
 
@@ -39,7 +39,13 @@ def around(problem: Any, seed: int, count: int, radii: tuple[float, float] = (1e
 
 
 def lost(
-    problem: Any, source: Enumerable, points: Float[Tensor, "point ..."], rho: float, gamma: float, lam: float, lowest: float
+    problem: Any,
+    source: Enumerable,
+    points: Float[Tensor, "point ..."],
+    rho: float,
+    gamma: float,
+    lam: float,
+    lowest: float,
 ) -> Float[np.ndarray, " point"]:
     """E f(x+) - lowest after one step of unified SAM from every point."""
     rule = unified_sam(gamma, rho, lam)
@@ -48,6 +54,11 @@ def lost(
         return expectation(problem, source, lambda oracle, x: problem.loss(rule.step(oracle, x, ())[0]) - lowest, x)
 
     return torch.func.vmap(after)(points).numpy()
+
+
+def squared(gradient: Any) -> Tensor:
+    """|g|^2."""
+    return inner(gradient, gradient)
 
 
 def pl_slack(
@@ -87,7 +98,9 @@ def pl_slack(
     return xr.Dataset({"slack": (dims, slack), "ratio": (dims, ratio)}, coords=coordinates)
 
 
-def sharper_slack(problem: Any, points: Float[Tensor, "point ..."], fractions: Sequence[float], **options: Any) -> xr.Dataset:
+def sharper_slack(
+    problem: Any, points: Float[Tensor, "point ..."], fractions: Sequence[float], **options: Any
+) -> xr.Dataset:
     """`pl_slack` under importance sampling with max(L_avg, L) in place of L_max: every f_i/(n p_i) is L_avg-smooth."""
     source = Importance(smoothness_probabilities(problem))
     return pl_slack(problem, source, points, fractions, L=sharp_smoothness(problem), **options)
@@ -105,15 +118,13 @@ def residual_ratios(
     A, B, C = expected_residual(problem, source) if constants is None else constants
 
     def ratio(x: Tensor) -> Tensor:
-        left = expectation(problem, source, lambda oracle, x: oracle.gradient(x).square().sum(), x)
+        left = expectation(problem, source, lambda oracle, x: squared(oracle.gradient(x)), x)
         return left / (2 * A * (problem.loss(x) - problem.minimum) + B * problem.gradient(x).square().sum() + C)
 
     return torch.func.vmap(ratio)(points).numpy()
 
 
-def identity_residual(
-    problem: Any, point: Float[Tensor, "..."], tau: int, *, independent: bool = False
-) -> float:
+def identity_residual(problem: Any, point: Float[Tensor, "..."], tau: int, *, independent: bool = False) -> float:
     """|E|grad f_S|^2 - sum_i v_i |grad f_i|^2 - B |grad f|^2| over the first, over all subsets of tau.
 
     `independent` takes the coefficients of tau independent samples in place of those of a subset.
@@ -121,18 +132,10 @@ def identity_residual(
     subsets = Minibatches(tau, "tau-nice")
     law = Minibatches(tau, "replacement") if independent else subsets
     samples, full = law.second_moment(problem)
-    left = expectation(problem, subsets, lambda oracle, x: oracle.gradient(x).square().sum(), point)
+    left = expectation(problem, subsets, lambda oracle, x: squared(oracle.gradient(x)), point)
     batches = tuple(part[:, None] for part in problem.data)
     each = torch.func.vmap(lambda *batch: problem.gradient(point, batch).square().sum())(*batches)
     return abs(float((left - samples @ each - full * problem.gradient(point).square().sum()) / left))
-
-
-def robust_regression(seed: int, n: int = 40, d: int = 5) -> RobustRegression:
-    """Normal rows; a fifth of the targets are outliers of size 5, the others noise of size 0.1 around a normal truth."""
-    inputs = draws.normal(seed, (n, d), stream="rows")
-    noise = 0.1 * draws.normal(seed, (n,), stream="noise")
-    noise[: n // 5] += 5.0 * draws.signs(seed, (n // 5,), stream="outliers")
-    return RobustRegression(inputs, inputs @ draws.normal(seed, (d,), stream="truth") + noise)
 
 
 def nonconvex_ratios(
@@ -152,8 +155,31 @@ def nonconvex_ratios(
         for j, lam in enumerate(lambdas):
             terms = theory.nonconvex_terms(L, A, B, C, lam, step, step)
             if terms.condition > 0.5:
-                raise ValueError(f"rho = gamma = {step:g} are too long for the bound at lam = {lam:g}: take a larger T than {T}")
+                raise ValueError(
+                    f"rho = gamma = {step:g} are too long for the bound at lam = {lam:g}: take a larger T than {T}"
+                )
             right = (1 + step * terms.M) * loss - step / 2 * slope + step * terms.n0
             found[i, j] = lost(problem, source, points, step, step, lam, 0.0) / right
     coordinates = {"T": list(horizons), "lam": list(lambdas)}
     return xr.DataArray(found, dims=("T", "lam", "point"), coords=coordinates)
+
+
+def unbiased_errors(
+    problem: Any, sources: Sequence[Any], points: Float[Tensor, "point ..."]
+) -> Float[np.ndarray, "source point"]:
+    """|E grad f_S - grad f| over the root mean square of |grad f_i|, enumerated, for every source and point."""
+
+    def error(x: Tensor, source: Any) -> Tensor:
+        batches = tuple(part[:, None] for part in problem.data)
+        each = torch.func.vmap(lambda *batch: problem.gradient(x, batch))(*batches)
+        size = each.square().flatten(1).sum(1).mean().sqrt()
+        return (expectation(problem, source, Plain(), x) - problem.gradient(x)).norm() / size
+
+    return np.stack([torch.func.vmap(lambda x, s=source: error(x, s))(points).numpy() for source in sources])
+
+
+def another_law(problem: Any, source: Any) -> ExpectedResidual:
+    """The source's constants with L_avg in place of L_max: those of importance sampling, wrong under uniform sampling."""
+    A, B, C = expected_residual(problem, source)
+    share = float(problem.sample_smoothness.mean() / problem.sample_smoothness.max())
+    return ExpectedResidual(share * A, B, share * C)

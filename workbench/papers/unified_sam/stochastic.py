@@ -16,7 +16,7 @@ from workbench.dynamics.sources import Importance, Minibatches, expected_residua
 from workbench.optimizers import unified_sam
 from workbench.papers.unified_sam import theory
 from workbench.papers.unified_sam.one_step import sharp_smoothness
-from workbench.papers.unified_sam.ridge import conditioned_ridge, uneven_ridge
+from workbench.papers.unified_sam.regressions import conditioned_ridge, uneven_ridge
 
 Arm = Literal["uniform", "importance", "sharper"]
 FRACTION = 0.5
@@ -29,41 +29,47 @@ LATE = 5
 """Records over which the end of a run is averaged."""
 
 
-def decreasing(
-    runs: range, lambdas: Sequence[float] = (0.0, 0.5, 1.0), *, constant: bool = False
-) -> xr.Dataset:
+def decreasing(runs: range, lambdas: Sequence[float] = (0.0, 0.5, 1.0), *, constant: bool = False) -> xr.Dataset:
     """f - f* of runs with the steps of Theorem 3.5, and of runs of the same samples with constant ones: dims (lam, seed, step).
 
-    Ridge, n = 20, d = 4, condition number 2, reg 0.3, subsets of 4, the data of the first seed; T = 80/(gamma mu) steps, of which
-    40 times evenly in the logarithm from T/10 on are kept, as `time` (lam, step). `constant` gives both arms constant steps.
+    Ridge, n = 20, d = 4, condition number 2, reg 0.3, subsets of 4, the data of the first seed; T = 80/(gamma mu) steps for
+    the smallest gamma, 40 times the time at which they begin to fall, and 40 records evenly in the logarithm from T/10 on.
+    `constant` gives both arms constant steps.
     """
     problem = conditioned_ridge(runs.start, 20, 4, 2.0, 0.3)
     source = Minibatches(TAU, "tau-nice")
     A, B, C = expected_residual(problem, source)
     mu, L, minimum = float(problem.pl_constant), float(problem.sample_smoothness.max()), float(problem.minimum)
+    steps = {lam: theory.theorem_3_2(mu, L, A, B, C, lam, FRACTION) for lam in lambdas}
+    T = max(int(80 / (one.gamma_star * mu)) for one in steps.values())
+    places = np.unique(np.geomspace(T / 10, T, 40).astype(int))
+
+    def errors(seed, lam, gamma, rho):
+        kept: Any = {"error": lambda x: problem.loss(x) - minimum}
+        return run(
+            problem, unified_sam(gamma, rho, lam), seed=seed, steps=T, source=source, record=kept, at=places
+        ).records
+
     found = []
-    for lam in lambdas:
-        steps = theory.theorem_3_2(mu, L, A, B, C, lam, FRACTION)
-        T = int(80 / (steps.gamma_star * mu))
-        places = np.unique(np.geomspace(T / 10, T, 40).astype(int))
-        radius, step = theory.decreasing_schedule(steps.rho, steps.gamma_star, mu)
-        arms = {
-            "decreasing": (steps.gamma_star, steps.rho) if constant else (step, radius),
-            "constant": (steps.gamma_star, steps.rho),
-        }
-
-        def errors(seed, gamma, rho, lam=lam, T=T, places=places):
-            rule = unified_sam(gamma, rho, lam)
-            kept: Any = {"error": lambda x: problem.loss(x) - minimum}
-            return run(problem, rule, seed=seed, steps=T, source=source, record=kept, at=places).records
-
-        parts = {
-            name: sweep(lambda seed, pair=pair: errors(seed, *pair), seed=runs, progress=False).error
-            for name, pair in arms.items()
-        }
-        one = xr.Dataset(parts).sel(step=places)
-        found.append(one.assign(time=one.step.astype(float)).assign_coords(step=np.arange(len(places))))
+    for lam, (_, rho, gamma, _) in steps.items():
+        radius, step = theory.decreasing_schedule(rho, gamma, mu)
+        arms = {"decreasing": (gamma, rho) if constant else (step, radius), "constant": (gamma, rho)}
+        found.append(
+            xr.Dataset(
+                {
+                    name: sweep(
+                        lambda seed, lam=lam, pair=pair: errors(seed, lam, *pair), seed=runs, progress=False
+                    ).error
+                    for name, pair in arms.items()
+                }
+            ).sel(step=places)
+        )
     return xr.concat(found, xr.DataArray(list(lambdas), dims="lam", name="lam"))
+
+
+def late(errors: xr.DataArray) -> xr.DataArray:
+    """Mean over the last records, as a number per lam and seed."""
+    return errors.isel(step=slice(-LATE, None)).mean("step", skipna=False)
 
 
 def steps_to_a_tenth(
@@ -89,11 +95,13 @@ def steps_to_a_tenth(
         kept: Any = {"gap": lambda x: problem.loss(x) - least}
         rule, start = unified_sam(gammas[k], radii[k], LAM), problem.initial(seed)
         every = max(1, length // PLACES)
-        return run(problem, rule, seed=sampled, start=start, steps=length, source=source, record=kept, every=every).records
+        return run(
+            problem, rule, seed=sampled, start=start, steps=length, source=source, record=kept, every=every
+        ).records
 
-    # At the theorem's rate the gap is a tenth after log(10)/(gamma mu); runs that are not there by then begin anew, alike.
+    # On quadratics the gap falls at twice the theorem's rate; runs that are not there by then begin anew, alike.
     counted = None
-    for length in sorted({min(cap, max(PLACES, round(math.log(10) / slowest))), cap}):
+    for length in sorted({min(cap, max(PLACES, round(math.log(10) / (2 * slowest)))), cap}):
         gaps = sweep(one, seed=data_seeds, draw=range(runs), length=[length], static=["length"], progress=False).gap
         gaps = gaps.isel(length=0, drop=True)
         counted = times.first_crossing(gaps, 0.1 * gaps.isel(step=0, drop=True), log=True)

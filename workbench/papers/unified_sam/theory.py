@@ -1,6 +1,6 @@
 """Step sizes, neighbourhoods and bounds of unified SAM under the expected residual condition (arXiv:2503.02225).
 
-mu is the PL constant of f, L the largest smoothness constant of the samples' losses (L_max), A, B, C those of the expected residual
+mu is the PL constant of f, L the largest smoothness constant of the samples' losses (L_max); A, B, C are those of the condition
 E|grad f_S|^2 <= 2A (f - f*) + B |grad f|^2 + C, and lam the weight of SAM's normalised displacement: 0 is USAM, 1 is SAM.
 """
 
@@ -40,7 +40,8 @@ class DescentTerms(NamedTuple):
 def theorem_3_2(mu: float, L: float, A: float, B: float, C: float, lam: float, c: float = 0.5) -> SafeSteps:
     """The steps that Theorem 3.2 allows at rho = c rho*, 0 <= c < 1, for mu-PL f.
 
-    rho* = mu/(L (mu + 2q (1-lam)^2)), q = B mu + A; gamma* = (mu - L rho (mu + 2q (1-lam)^2))/(2 L q (1 + 2 L^2 rho^2 (1-lam)^2)).
+    With q = B mu + A and w = (1 - lam)^2, rho* = mu/(L (mu + 2qw)) and
+    gamma* = (mu - L rho (mu + 2qw))/(2 L q (1 + 2 L^2 rho^2 w)).
     Raises ValueError for constants outside their ranges.
 
     >>> steps = theorem_3_2(0.1, 10.0, 0.0, 1.0, 0.0, lam=0.0)

@@ -1,4 +1,4 @@
-"""Ridge regressions of the paper's experiments: of given condition number, and with rows of uneven length."""
+"""The paper's regressions: ridge of given condition number, ridge with rows of uneven length, and robust regression."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from workbench import draws
 from workbench.checks import require_count, require_nonnegative
 from workbench.draws import Seed
-from workbench.problems import LeastSquares, random_rotation
+from workbench.problems import LeastSquares, RobustRegression, random_rotation
 
 
 def log_spectrum(d: int, cond: float) -> Float[Tensor, " eigenvalue"]:
@@ -43,3 +43,11 @@ def uneven_ridge(seed: Seed, n: int, d: int, row_scale_sigma: float, reg: float)
     lengths = torch.exp(row_scale_sigma * draws.normal(seed, (n, 1), stream="row scales"))
     inputs = lengths * draws.normal(seed, (n, d), stream="rows")
     return LeastSquares(inputs, inputs @ draws.normal(seed, (d,), stream="truth"), reg)
+
+
+def robust_regression(seed: int, n: int = 40, d: int = 5) -> RobustRegression:
+    """Normal rows; a fifth of the targets are outliers of size 5, the others noise of size 0.1 around a normal truth."""
+    inputs = draws.normal(seed, (n, d), stream="rows")
+    noise = 0.1 * draws.normal(seed, (n,), stream="noise")
+    noise[: n // 5] += 5.0 * draws.signs(seed, (n // 5,), stream="outliers")
+    return RobustRegression(inputs, inputs @ draws.normal(seed, (d,), stream="truth") + noise)
