@@ -82,6 +82,14 @@ def test_unified_sam_mixes_the_two_ascents(lam):
     torch.testing.assert_close(moved, START - ALPHA * expected, rtol=1e-14, atol=0)
 
 
+def test_weight_decay_acts_outside_of_the_ascent():
+    ascent = wb.optimizers.UnifiedSAM(0.3, 0.5)
+    decayed = wb.optimizers.Decayed(ascent, 0.1)
+    oracle = SampleOracle(AllSamples(), Moment(Cubic(), START, torch.tensor(0), rows_of({})))
+    torch.testing.assert_close(decayed(oracle, START), ascent(oracle, START) + 0.1 * START)
+    assert decayed.name == ascent.name
+
+
 @pytest.mark.parametrize("kind", WRITTEN_OUT)
 @pytest.mark.parametrize("momentum", ["heavy_ball", "nesterov"])
 def test_momentum_equals_the_two_point_form(kind, momentum):
