@@ -10,8 +10,8 @@ import xarray as xr
 from workbench import data, draws
 from workbench.draws.table import rows_of
 from workbench.dynamics.sources import AllSamples, SampleOracle
-from workbench.optimizers import Decayed, HeavyBall, Moment, Plain, UnifiedSAM
-from workbench.papers.unified_sam.networks import BETA, DECAY, WEIGHTS, Cosine
+from workbench.optimizers import Cosine, Decayed, HeavyBall, Moment, Plain, UnifiedSAM
+from workbench.papers.unified_sam.networks import BETA, DECAY, WEIGHTS
 from workbench.problems import classifier, networks
 
 BATCH, STEP = 128, 0.1

@@ -6,14 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
 import xarray as xr
-from jaxtyping import Float
-from torch import Tensor
 
 from workbench import data
 from workbench.dynamics import run, sweep
-from workbench.optimizers import Decayed, HeavyBall, Plain, UnifiedSAM
+from workbench.optimizers import Cosine, Decayed, HeavyBall, Plain, UnifiedSAM
 from workbench.optimizers.schedules import HyperParameter
 from workbench.papers.unified_sam.theory import towards_sam, towards_usam
 from workbench.problems import classifier
@@ -21,17 +18,6 @@ from workbench.problems import classifier
 WEIGHTS: dict[str, HyperParameter] = {"0": 0.0, "0.5": 0.5, "1": 1.0, "1/t": towards_usam, "1-1/t": towards_sam}
 """The table's weights lam; t counts steps from 1."""
 TRAIN, BATCH, STEP, BETA, DECAY = 500, 50, 0.05, 0.9, 5e-4
-
-
-@dataclass(frozen=True)
-class Cosine:
-    """From `value` at step 0 along half a cosine to zero at step `steps`."""
-
-    value: float
-    steps: int
-
-    def __call__(self, step: Float[Tensor, ""]) -> Tensor:
-        return self.value * 0.5 * (1 + torch.cos(torch.pi * step / self.steps))
 
 
 def rule(lam: str, rho: float, steps: int) -> HeavyBall:
