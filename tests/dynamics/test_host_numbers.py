@@ -62,6 +62,18 @@ def test_a_generator_that_is_seeded_inside_is_a_constant():
     np.testing.assert_array_equal(found, np.array([1, 2]) + np.random.default_rng(7).normal())
 
 
+def test_numbers_drawn_by_the_runs_seed_may_come_from_numpys_old_generator():
+    # RandomState(seed) draws from the machine's entropy before it takes its seed.
+    @wb.draws.seeded
+    def old(seed):
+        return np.random.RandomState(seed).randn(2)
+
+    found = wb.sweep(lambda seed: {"x": old(seed).sum(), "y": wb.draws.normal(seed, (1,))[0]}, seed=[11, 12]).x
+    np.testing.assert_array_equal(found, [np.random.RandomState(seed).randn(2).sum() for seed in (11, 12)])
+    with pytest.raises(ValueError, match=r"use wb.draws.normal\(seed"):
+        wb.sweep(lambda seed: {"x": old(seed).sum() + np.random.default_rng().normal()}, seed=[11, 12])
+
+
 def test_a_library_that_draws_while_it_is_imported_is_no_draw_of_the_function(tmp_path, monkeypatch):
     (tmp_path / "draws_at_import.py").write_text("import random\nrandom.random()\nvalue = 2.0\n")
     monkeypatch.syspath_prepend(tmp_path)

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from workbench import memory
 from workbench.checks import require_count
+from workbench.draws.watched import drawn_by_seed
 
 _CACHE_BYTES = 64 << 20
 """All draws kept: a sweep asks for the same small draw once per grid point of a seed. A 64th of them is the largest."""
@@ -75,7 +76,8 @@ def seeded(function: Callable[..., np.ndarray]) -> Callable[..., Tensor]:
     def host(seed: int, static: tuple, named: tuple) -> np.ndarray:
         if seed < 0:
             raise ValueError(f"seed must be >= 0, got {seed}")
-        return _kept((function, seed, static, named), lambda: function(seed, *static, **dict(named)))
+        with drawn_by_seed():
+            return _kept((function, seed, static, named), lambda: function(seed, *static, **dict(named)))
 
     @functools.wraps(function)
     def draw(seed: Seed, *static: Any, **named: Any) -> Tensor:

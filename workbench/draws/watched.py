@@ -6,6 +6,7 @@ import contextlib
 import functools
 import pickle
 import random
+import secrets
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -102,6 +103,21 @@ def _state(generator: Any) -> Any:
     if isinstance(generator, random.Random):
         return generator.getstate()
     return generator.get_state().numpy().tobytes()
+
+
+@contextlib.contextmanager
+def drawn_by_seed() -> Iterator[None]:
+    """Inside, no new generator is noted: `numpy.random.RandomState(seed)` draws entropy before it takes its seed."""
+    source = np.random.bit_generator
+    noted = getattr(source, "randbits", None)
+    if noted is None:
+        yield
+        return
+    source.randbits = secrets.randbits  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        source.randbits = noted  # type: ignore[attr-defined]
 
 
 # pyrefly: ignore[deprecated]
