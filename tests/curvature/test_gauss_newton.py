@@ -114,3 +114,37 @@ def test_refusals_say_what_to_do():
     coupled = empirical_loss(mlp(4, 3), weighted, inputs, targets)
     with pytest.raises(ValueError, match="couples"):
         empirical_fisher(coupled, coupled.parameters())
+
+
+class WithCache(nn.Module):
+    """Returns its logits beside something that is no tensor, as language models return their caches."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 5), nn.Linear(5, 3)
+
+    def forward(self, x):
+        h = torch.tanh(self.a(x))
+        return {"logits": self.b(h), "cache": Cache(h)}
+
+
+class Cache:
+    def __init__(self, values):
+        self.values = values
+
+
+def test_what_a_model_returns_beside_tensors_is_no_output():
+    inputs, targets = data()
+    torch.manual_seed(1)
+    model = WithCache().double()
+    plain = nn.Sequential(model.a, nn.Tanh(), model.b)
+    found = empirical_loss(
+        model, lambda outputs, labels: functional.cross_entropy(outputs["logits"], labels), inputs, targets
+    )
+    right = empirical_loss(plain, functional.cross_entropy, inputs, targets)
+    torch.testing.assert_close(
+        gauss_newton(found, found.parameters()), gauss_newton(right, right.parameters()), rtol=1e-10, atol=1e-12
+    )
+    beside = empirical_loss(model, lambda outputs, _: outputs["cache"].values.square().mean(), inputs, targets)
+    with pytest.raises(ValueError, match="beside its outputs"):
+        gauss_newton(beside, beside.parameters())

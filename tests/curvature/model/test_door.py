@@ -19,7 +19,15 @@ from workbench.curvature import (
     trace,
     worst_case,
 )
-from workbench.curvature.model import ExactOperations, each, modules_of, plain_kernels, substituted, untouched
+from workbench.curvature.model import (
+    ExactOperations,
+    Linearised,
+    each,
+    modules_of,
+    plain_kernels,
+    substituted,
+    untouched,
+)
 
 X = torch.randn(8, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(8) % 3
@@ -284,3 +292,31 @@ def test_a_loop_takes_the_place_of_vmap():
     assert torch.equal(each(unbatchable, points), torch.stack([row * row.sum() for row in points]))
     with pytest.raises(ValueError, match="vmap"):
         torch.func.vmap(lambda block: each(unbatchable, block))(points[None])
+
+
+def test_a_faster_way_is_compared_on_every_row_together(monkeypatch):
+    """Wrong where the first row does not show it: rows of unused weights are zero in any way of computing them."""
+    model = nn.Sequential(nn.Embedding(5, 2), nn.Flatten(), nn.Linear(2, 3)).double()
+    loss = empirical_loss(model, functional.cross_entropy, torch.tensor([[1], [2], [3]]), torch.tensor([0, 1, 2]))
+    right = hessian(lambda p: loss(p), named(model))
+    assert not right[:2].any()
+    for way in ("_by_transform", "_by_batched_backward"):
+        monkeypatch.setattr(Linearised, way, lambda self, vectors: 2 * Linearised._by_loop(self, vectors))
+    assert torch.allclose(hessian(lambda p: loss(p), named(model)), right, atol=1e-14)
+
+
+def test_a_loss_that_reads_a_model_inside_another_is_refused():
+    """gpytorch's marginal likelihood holds the model that it is the likelihood of."""
+    model = mlp()
+
+    class Likelihood(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, outputs):
+            return functional.cross_entropy(outputs, Y) + sum(p.square().sum() for p in self.model.parameters())
+
+    likelihood = Likelihood()
+    with pytest.raises(ValueError, match="empirical_loss"):
+        hessian(lambda p: likelihood(torch.func.functional_call(model, p, (X,))), named(model))

@@ -157,3 +157,12 @@ def test_losses_without_a_hessian_are_refused():
         top_eigenpairs(lambda w: w.norm(), torch.zeros(200, dtype=torch.float64), 2)
     with pytest.raises(ValueError, match="not finite"):
         top_eigenpairs(lambda w: w.abs().pow(1.5).sum(), torch.zeros(200, dtype=torch.float64), 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_chance_of_missing_that_is_above_the_promised_one_is_said(dtype):
+    values = (1 + 1e-5 * torch.arange(300, dtype=torch.float64) / 300).to(dtype)  # the 10th has neighbours on its heels
+    with pytest.warns(UserWarning, match="may have been missed"):
+        pairs = top_eigenpairs(lambda w: 0.5 * (values * w * w).sum(), torch.ones(300, dtype=dtype), 10)
+    assert pairs.miss_probability > 1e-3
+    torch.testing.assert_close(pairs.values, values[-10:].flip(0), rtol=1e-5, atol=1e-5)

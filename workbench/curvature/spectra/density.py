@@ -15,6 +15,7 @@ from workbench.curvature.scales import power_of_two
 from workbench.parameters import Parameters
 
 from .spectrum import spectrum
+from .trace import student
 
 _EXACT = 512
 """Up to this many parameters the exact spectrum is cheaper than the default quadrature ..."""
@@ -29,7 +30,7 @@ class SpectralDensity:
     Attributes:
         grid: [point] eigenvalue axis.
         density: [point]; times P it counts eigenvalues per unit.
-        standard_error: [point] over the probes; 0 where exact.
+        standard_error: [point] over the probes, widened for their small number as in `Estimate`; 0 where exact.
         quadrature_error: [point] half the gap between the Gauss rule with one step less and its anti-Gauss partner
             (Laurie 1996); 0 where exact.
         nodes, weights: [probe, step] the quadrature rules; one "probe" with all eigenvalues where exact.
@@ -118,7 +119,9 @@ def spectral_density(
         grid = ends[0] + (ends[1] - ends[0]) * torch.linspace(0, 1, grid, dtype=values.dtype, device=values.device)
     each = _smooth(grid, values, weights, scale)
     gap = (_smooth(grid, *anti, scale) - _smooth(grid, *lower, scale)).mean(0).abs() / 2
-    error = each.std(0) / each.shape[0] ** 0.5 if each.shape[0] > 1 else torch.zeros_like(each[0])
+    error = (
+        student(each.shape[0]) * each.std(0) / each.shape[0] ** 0.5 if each.shape[0] > 1 else torch.zeros_like(each[0])
+    )
     return SpectralDensity(grid, each.mean(0), error, gap, values, weights, scale, size <= limit)
 
 

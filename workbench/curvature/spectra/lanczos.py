@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from dataclasses import dataclass
 from typing import Literal
 
@@ -80,9 +81,10 @@ def top_eigenpairs(
 
     Each residual is brought below `rtol * |value|`, or to the rounding level of the products where that is larger.
     Lanczos from one start finds only one of several equal eigenvalues; so after convergence fresh random starts
-    orthogonal to what was found look for more, until the chance of having missed one is below 0.001. That bound is
-    computed, not assumed: an eigenvalue above all Ritz values of a start has weight at most `1 / sum_i p_i^2` in it
-    (p_i its Lanczos polynomials, Christoffel's bound), and a uniform direction rarely weighs so little.
+    orthogonal to what was found look for more, until the chance of having missed one is below 0.001 (a warning gives the
+    chance where that is not reached). That bound is computed, not assumed: an eigenvalue above all Ritz values of a start
+    has weight at most `1 / sum_i p_i^2` in it (p_i its Lanczos polynomials, Christoffel's bound), and a uniform direction
+    rarely weighs so little.
     One vector at a time: on a CPU products in blocks of 2 to 10 are no cheaper each, and the ten largest eigenvalues of
     an MLP with 4,810 parameters took 34 to 100 of them instead of 24.
     Not for use inside `torch.func.vmap`: see `sharpness`.
@@ -186,6 +188,13 @@ class _Search:
         if (residuals[: self.k] > self._tolerance(values[: self.k])).any():
             self._converge()
             values, rotation, residuals = self._ritz()
+        if miss > _MISS:
+            warnings.warn(
+                f"an eigenvalue beyond the {self.k} found may have been missed: the chance is only known to be below {miss:.2g}, "
+                f"not {_MISS:g}, after {space.products} products (eigenvalues crowd around the last one); raise max_products, "
+                "or ask for more or fewer eigenvalues",
+                stacklevel=3,
+            )
         return self._pairs(values[: self.k], rotation[:, : self.k], residuals[: self.k], miss)
 
     def _random(self) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from scipy.special import ndtri, stdtrit
 from torch import Tensor
 
 from workbench import draws, memory
@@ -16,7 +17,11 @@ from workbench.parameters import Parameters
 
 
 class Estimate(NamedTuple):
-    """An estimate and its standard error; the error is 0 where the value is exact (to rounding)."""
+    """An estimate and its standard error; the error is 0 where the value is exact (to rounding).
+
+    The spread of few terms is itself uncertain: the error is widened by Student's quantile over the normal one, so that 1.96 of
+    them hold the value about as often as those of many terms do.
+    """
 
     value: Tensor
     standard_error: Tensor
@@ -70,7 +75,7 @@ def frobenius_norm(loss: Loss, parameters: Parameters, *, products: int = 64, se
     rest = (operator(fresh - (fresh @ sketch.range.mT) @ sketch.range) / sketch.scale).square().sum(1)
     square = sketch.range_images.square().sum() + rest.mean()
     root = square.clamp(min=0).sqrt()
-    error = rest.std() / number**0.5 / (2 * torch.where(root > 0, root, 1.0))
+    error = student(number) * rest.std() / number**0.5 / (2 * torch.where(root > 0, root, 1.0))
     return Estimate(root * sketch.scale, error * sketch.scale)
 
 
@@ -112,7 +117,13 @@ def _exact(value: Tensor) -> Estimate:
 def _paired_mean(estimates: Tensor, scale: Tensor) -> Estimate:
     # Every vector is measured against a basis made of the others, so the estimates depend on pairs of vectors. For a
     # statistic of pairs the variance is twice that of independent terms (a degenerate U-statistic), never more here.
-    return Estimate(estimates.mean(0) * scale, estimates.std(0) * (2 / estimates.shape[0]) ** 0.5 * scale)
+    number = estimates.shape[0]
+    return Estimate(estimates.mean(0) * scale, student(number) * estimates.std(0) * (2 / number) ** 0.5 * scale)
+
+
+def student(number: int) -> float:
+    """Student's 97.5 % quantile for the mean of this many terms, over that of the normal distribution."""
+    return float(stdtrit(number - 1, 0.975) / ndtri(0.975))
 
 
 class _Sketch:
