@@ -34,7 +34,7 @@ class Panels:
 
     def __init__(self, figure: Figure) -> None:
         figure.set_layout_engine("none")
-        places = ((0.07, 0.17, 0.25, 0.7), (0.40, 0.17, 0.25, 0.7), (0.73, 0.17, 0.25, 0.7))
+        places = ((0.08, 0.17, 0.24, 0.7), (0.40, 0.17, 0.25, 0.7), (0.73, 0.17, 0.25, 0.7))
         first, second, third = (figure.add_axes(place) for place in places)
         (self._curve,) = first.plot([], [], color=PALETTE[0])
         (self._here,) = first.plot([], [], "o", color=PALETTE[1])

@@ -41,7 +41,7 @@ def draw_cycles(runs: xr.Dataset, size: float, rho: float, lam: float) -> Figure
         axes.plot(size, float(one.off + one.amplitude) / rho, "o", color=colour, markersize=5)
     bound = o.max_sharpness(o.sampa(1.0, rho, lam))
     axes.axvline(bound, color=GUIDE, linestyle="--", linewidth=1)
-    axes.text(bound, 9.5, f" SAMPa (λ = {lam:g}) diverges beyond {bound:.3f}", fontsize=9, va="top")
+    axes.text(bound, 0.0095, f" SAMPa (λ = {lam:g}) diverges beyond {bound:.3f}", fontsize=9, va="bottom")
     axes.set(
         xlim=(0, 2),
         ylim=(0.008, 12),
@@ -90,7 +90,7 @@ def draw_saddles(found: xr.Dataset) -> Figure:
 
 def draw_trial(trial: Mapping[str, xr.Dataset], fixed: xr.Dataset | None, step_size: float) -> Figure:
     """A panel a task: every method's test error minus SGD's with its 95 % interval; the markers' area is the cost of a step.
-    On noisy in hollow markers the same at one untuned step size.
+    On noisy in hollow markers the same with one untuned step size for both.
     """
     figure, panels = plt.subplots(1, len(trial), figsize=(4.6 * len(trial) + 0.6, 3.6), squeeze=False)
     for axes, (task, found) in zip(panels[0], trial.items(), strict=True):
@@ -118,7 +118,7 @@ def draw_trial(trial: Mapping[str, xr.Dataset], fixed: xr.Dataset | None, step_s
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks], fontsize=9)
         axes.minorticks_off()
         axes.set_title(f"{task}: SGD {float(found.test_error.sel(rule='sgd').mean()):.1f} %", fontsize=11)
-        axes.set_xlabel("test error minus tuned SGD's (pp)")
+        axes.set_xlabel("test error minus SGD's (pp)")
     return figure
 
 
