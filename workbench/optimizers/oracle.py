@@ -61,7 +61,11 @@ class Side(Protocol):
         """The gradient of each at its own parameters (leading dimension as in the result)."""
         ...
 
-    def losses(self, x: Parameters) -> Float[Tensor, " side"]:
+
+class SampleSide(Side, Protocol):
+    """Groups of samples side by side, which show their losses too."""
+
+    def losses(self, x: Parameters) -> Float[Tensor, " group"]:
         """The losses of all at x."""
         ...
 
@@ -170,7 +174,7 @@ class Oracle:
             raise NotProvided(what, "this run draws none, every step sees the same; give batch_size or another source")
         return oracle
 
-    def groups(self, size: int) -> Side:
+    def groups(self, size: int) -> SampleSide:
         """This step's samples in consecutive groups of `size`; groups of one are per-sample gradients."""
         raise NotProvided(f"groups of {size} samples", f"{type(self.source).__name__} does not show its samples")
 
@@ -316,7 +320,7 @@ class _DryOracle(Oracle):
     def fresh(self, name: str) -> Oracle:
         return self._other(self._of.fresh(name))
 
-    def groups(self, size: int) -> Side:
+    def groups(self, size: int) -> SampleSide:
         return _DrySide(self._of.groups(size), self._notes, self._share)
 
     @property

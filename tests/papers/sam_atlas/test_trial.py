@@ -129,6 +129,12 @@ def test_one_attention_block_is_permutation_blind_without_positions():
     assert first.shape == (2, 10)
 
 
+def test_without_the_files_of_mnist_few_is_left_out_in_words(tmp_path, capsys):
+    assert list(room.available(room.tasks(["noisy", "few"], root=str(tmp_path)))) == ["noisy"]
+    assert "few is left out" in capsys.readouterr().out
+    assert room.contest(None, ["sgd"], CHOICES, range(2)) is None and room.gain(None, "sam") is None
+
+
 def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match="noisy, few, rows"):
         room.tasks(["other"])

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from workbench.draws.kinds import Draw
 from workbench.dynamics.sources.samples import AllSamples
-from workbench.optimizers.oracle import Moment, Oracle, Side, Source
+from workbench.optimizers.oracle import Moment, Oracle, SampleSide, Source
 from workbench.parameters import Parameters, tree_map
 from workbench.problems.base import Problem
 
@@ -73,12 +73,12 @@ class _MaskedOracle(Oracle):
     def full(self) -> Oracle:
         return _MaskedOracle(self.source, self._of.full)  # type: ignore[arg-type]
 
-    def groups(self, size: int) -> Side:
+    def groups(self, size: int) -> SampleSide:
         return _MaskedSide(self._of.groups(size), self._mask)
 
 
 class _MaskedSide:
-    def __init__(self, of: Side, mask: Parameters) -> None:
+    def __init__(self, of: SampleSide, mask: Parameters) -> None:
         self.count, self._of, self._mask = of.count, of, mask
 
     def gradients(self, x: Parameters) -> Parameters:

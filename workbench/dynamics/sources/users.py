@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.dynamics.sources.samples import AllSamples
-from workbench.optimizers.oracle import Moment, Oracle, Side, Source
+from workbench.optimizers.oracle import Moment, Oracle, SampleSide, Side, Source
 from workbench.parameters import Parameters, tree_map
 from workbench.problems.base import Problem
 
@@ -62,7 +62,7 @@ class _UsersOracle(Oracle):
     def chosen(self, indices: Tensor) -> Oracle:
         return self._oracles[0].chosen(indices)
 
-    def groups(self, size: int) -> Side:
+    def groups(self, size: int) -> SampleSide:
         return self._oracles[0].groups(size)
 
     @property
@@ -81,6 +81,3 @@ class _UsersSide:
         own = [tree_map(lambda leaf, i=i: leaf[i], xs) for i in range(self.count)]
         found = [oracle.gradient(x) for oracle, x in zip(self._oracles, own, strict=True)]
         return tree_map(lambda *gradients: torch.stack(gradients), *found)
-
-    def losses(self, x: Parameters) -> Float[Tensor, " side"]:
-        return torch.stack([oracle.loss(x) for oracle in self._oracles])

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from workbench.optimizers.oracle import Moment, NotProvided, Oracle, Side, Source
+from workbench.optimizers.oracle import Moment, NotProvided, Oracle, SampleSide, Source
 from workbench.optimizers.torch.functional import Functional, Transforms
 from workbench.optimizers.torch.passes import Passes
 from workbench.parameters import Parameters
@@ -100,7 +100,7 @@ class ClosureOracle(_LoopOracle):
             "the previous step's samples", "a closure does not show them; use as_torch(rule, model, loss=...)"
         )
 
-    def groups(self, size: int) -> Side:
+    def groups(self, size: int) -> SampleSide:
         raise NotProvided(
             f"groups of m = {size} samples",
             "a closure does not show them; use as_torch(rule, model, loss=...) and optimizer.step(inputs, targets)",
@@ -171,7 +171,7 @@ class ModuleOracle(ClosureOracle):
         before = self.source.batch if self.source.before is None else self.source.before
         return ClosureOracle(self.source, self.moment, self.source.closure(before), own=False)
 
-    def groups(self, size: int) -> Side:
+    def groups(self, size: int) -> SampleSide:
         return ModuleGroups(self.source, in_groups(self.source.batch, size))
 
 
@@ -269,7 +269,7 @@ class TransformedOracle(_LoopOracle):
         before = self._batch if self.source.before is None else self.source.before
         return TransformedOracle(self.source, self.moment, before, own=False)
 
-    def groups(self, size: int) -> Side:
+    def groups(self, size: int) -> SampleSide:
         return TransformedGroups(self.source, in_groups(self._batch, size))
 
 
