@@ -75,7 +75,7 @@ class Passes:
         if all(tensor.grad is None for tensor in self._tensors):
             if not loss.requires_grad:
                 raise ValueError(UNREACHED)
-            found = self._derived(loss, local)
+            found = list(self._derived(loss, local))
             if all(gradient is None for gradient in found):
                 raise ValueError(UNREACHED)
         else:

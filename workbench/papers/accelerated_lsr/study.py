@@ -27,7 +27,7 @@ from workbench.papers.accelerated_lsr.recursions import (
     risks,
     sgd_moments,
 )
-from workbench.problems.linear.designs import FiniteData, OneHotDesign
+from workbench.problems.linear.designs import AdditiveNoise, FiniteData, OneHotDesign
 
 OUTPUTS = ("last", "average")
 BOUNDARY_SPECTRA = ("power0", "power1", "log2")
@@ -132,7 +132,8 @@ def floor_against_solve(sizes: Iterable[int], *, beta_R2: float = 1 / 3, feedbac
 
 def stability(d: int, design: str, oracle: str, steps: StepSizes) -> dict[str, float]:
     """Spectral radius - 1 of the limit on h_i = 1/i: "plain" acceleration (alpha = beta), and AcSGD with these steps."""
-    one = law(design, named_spectrum("power1", d), oracle=oracle)
+    h = named_spectrum("power1", d)
+    one = AdditiveNoise(h) if oracle == "full" else DESIGNS[design](h)
     pairs = {"plain": (steps.beta, steps.beta), "acsgd": tuple(steps)}
     return {name: limit_operator(one, *pair).spectral_radius() - 1 for name, pair in pairs.items()}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import contourpy
 import numpy as np
@@ -102,9 +102,9 @@ class Panels:
         found = compute(g, misalignment, mirror_c)
         drawn = contourpy.contour_generator(_GRID, _GRID, found.residual)
         self._levels.set_segments(
-            [line for level in _LEVELS for sign in (1, -1) for line in drawn.lines(sign * math.sqrt(level))]
+            [line for level in _LEVELS for sign in (1, -1) for line in _lines(drawn, sign * math.sqrt(level))]
         )
-        self._minima.set_segments(drawn.lines(0.0))
+        self._minima.set_segments(_lines(drawn, 0.0))
         self._orbit.set_data(found.along, found.across)
         steps = np.arange(STEPS + 1)
         self._distance.set_data(steps, np.maximum(found.distance, 1e-12))
@@ -120,6 +120,10 @@ class Panels:
 def draw(figure: Figure, **parameters: Any) -> str:
     """The panels on a figure of one's own; returns the read-out."""
     return Panels(figure).update(**parameters)
+
+
+def _lines(drawn: contourpy.ContourGenerator, level: float) -> list[np.ndarray]:
+    return cast(list[np.ndarray], drawn.lines(level))
 
 
 def explorer(**initial: Any) -> Explorer:

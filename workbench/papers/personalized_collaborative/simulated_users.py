@@ -16,7 +16,7 @@ from workbench.draws import Seed
 from workbench.dynamics.run import run
 from workbench.dynamics.sweep import sweep
 from workbench.optimizers.collaborative import GradientAveraging, RunningMean
-from workbench.optimizers.oracle import Moment, Oracle, Source
+from workbench.optimizers.oracle import Moment, NotProvided, Oracle, Source
 from workbench.papers.personalized_collaborative.quadratic_users import (
     collab_moments,
     direction,
@@ -55,6 +55,9 @@ class _Recorded(Oracle):
     @property
     def users(self) -> _Recorded:
         return self
+
+    def losses(self, x: Parameters) -> Tensor:
+        raise NotProvided("losses", "recorded users have gradients only")
 
     def gradients(self, x: Parameters) -> Parameters:
         return self.gradients_at(cast(Tensor, x)[None])
