@@ -1,7 +1,17 @@
 """Room of relu-gradient-flow: one-hidden-layer ReLU networks on orthogonal inputs (arXiv:2206.00939)."""
 
+from workbench.papers.relu_gradient_flow.beyond import five_points, oblique
+from workbench.papers.relu_gradient_flow.convex import least_variation_norm, outside
 from workbench.papers.relu_gradient_flow.explorer import draw, explorer
-from workbench.papers.relu_gradient_flow.figures import draw_alignment, draw_bias, draw_frames, draw_saddles, frames
+from workbench.papers.relu_gradient_flow.figures import (
+    draw_alignment,
+    draw_beyond,
+    draw_bias,
+    draw_frames,
+    draw_polar,
+    draw_saddles,
+)
+from workbench.papers.relu_gradient_flow.outcome import widths
 from workbench.papers.relu_gradient_flow.points import generic, toy
 from workbench.papers.relu_gradient_flow.study import (
     alignment,
@@ -9,8 +19,9 @@ from workbench.papers.relu_gradient_flow.study import (
     descents,
     excess,
     flows,
+    frames,
     settled,
-    widths,
+    time_tolerance,
 )
 
 __all__ = [
@@ -19,15 +30,22 @@ __all__ = [
     "descents",
     "draw",
     "draw_alignment",
+    "draw_beyond",
     "draw_bias",
     "draw_frames",
+    "draw_polar",
     "draw_saddles",
     "excess",
     "explorer",
+    "five_points",
     "flows",
     "frames",
     "generic",
+    "least_variation_norm",
+    "oblique",
+    "outside",
     "settled",
+    "time_tolerance",
     "toy",
     "widths",
 ]

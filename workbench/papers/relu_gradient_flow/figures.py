@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,7 +14,7 @@ from scipy.stats import binomtest
 
 from workbench import figures
 from workbench.figures.style import GUIDE, PALETTE
-from workbench.optimizers.continuous.flows import Heun
+from workbench.papers.relu_gradient_flow.beyond import FivePoints
 from workbench.papers.relu_gradient_flow.network import Neurons, relu_network
 from workbench.papers.relu_gradient_flow.points import (
     Points,
@@ -91,28 +92,11 @@ def draw_alignment(found: xr.Dataset) -> Figure:
     return figure
 
 
-def frames(points: Points, *, width: int, scale: float, seed: int, dt: float, times: list[float]) -> list[Neurons]:
-    """The neurons of one flow at some times."""
-    network, rule = relu_network(points, width, scale), Heun(dt)
-    state, now, found = network.initial(seed), 0, []
-
-    class _Here:
-        gradient = staticmethod(network.gradient)
-
-    for target in [round(time / dt) for time in times]:
-        while now < target:
-            state, _ = rule.step(_Here(), state, ())  # type: ignore[arg-type]
-            now += 1
-        # pyrefly: ignore[missing-attribute]
-        found.append({name: tensor.clone() for name, tensor in state.items()})
-    return found
-
-
 def draw_frames(points: Points, shown: list[Neurons], times: list[float]) -> Figure:
     """The function and every neuron (its kink, and its size with sign) at six stages of the one-dimensional example."""
     figure, axes = plt.subplots(2, 3, figsize=(10, 5), sharex=True, sharey=True)
     x = np.linspace(-3, 4, 200)
-    inputs = torch.stack([torch.from_numpy(x), torch.ones(200, dtype=torch.float64)], dim=1)
+    inputs = _line(x)
     for ax, neurons, time in zip(axes.flat, shown, times, strict=True):
         network = relu_network(points, len(neurons["a"]), 1e-2)
         ax.plot(x, network.outputs(neurons, inputs), color=PALETTE[0])
@@ -126,3 +110,62 @@ def draw_frames(points: Points, shown: list[Neurons], times: list[float]) -> Fig
     for ax in axes[:, 0]:
         ax.set_ylabel("output; neuron $s|w|$")
     return figure
+
+
+def draw_polar(points: Points, shown: list[Neurons], times: list[float]) -> Figure:
+    """Every neuron's direction (angle) and size (radius, log of it over the start's) at some stages, with D+ and D-."""
+    figure, axes = plt.subplots(1, len(times), figsize=(3.1 * len(times), 3.4), subplot_kw={"projection": "polar"})
+    sizes = [neurons["w"].norm(dim=1) for neurons in shown]
+    unit = float(sizes[0].median())
+    for ax, neurons, size, time in zip(axes, shown, sizes, times, strict=True):
+        turn = torch.atan2(neurons["w"][:, 1], neurons["w"][:, 0])
+        radius = 1 + torch.log10(size / unit).clamp_min(-1)
+        for colour, marker, sign in ((PALETTE[0], "o", 1), (PALETTE[1], "^", -1)):
+            own = neurons["a"] * sign > 0
+            ax.plot(
+                turn[own],
+                radius[own],
+                marker,
+                color=colour,
+                markersize=4,
+                alpha=0.7,
+                label="$+$" if sign > 0 else "$-$",
+            )
+        for drive, style in zip(points.drives, ("-", "--"), strict=True):
+            ax.plot([math.atan2(float(drive[1]), float(drive[0]))] * 2, [0, 8], style, color=GUIDE, linewidth=1)
+        ax.set(ylim=(0, 8), yticklabels=[])
+        ax.tick_params(labelsize=8)
+        ax.set_title(f"$t={time:.3g}$", fontsize=10)
+    axes[0].legend(title="sign", fontsize=8, title_fontsize=8, loc="lower left", bbox_to_anchor=(-0.25, -0.2))
+    return figure
+
+
+def draw_beyond(found: xr.Dataset, five: Sequence[FivePoints]) -> Figure:
+    """Excess of the norm against the angle between two points; the flow on five points beside the interpolator of least norm."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6))
+    for colour, marker, scale in zip(PALETTE, "os^", found.scale.values, strict=False):
+        runs = found.excess.sel(scale=scale).transpose("angle", "seed").values
+        left.plot(found.angle, np.median(runs, axis=1), f"{marker}-", color=colour, label=f"$\\lambda={scale:g}$")
+    left.axvline(90, color=GUIDE, linestyle="--", linewidth=1)
+    left.set(
+        yscale="log", xlabel="angle between the two inputs (degrees)", ylabel="norm over the least, minus 1 (median)"
+    )
+    left.legend(fontsize=8)
+    x = np.linspace(-2, 2.5, 200)
+    for colour, one in zip(PALETTE, five, strict=False):
+        network = relu_network(one.points, len(one.neurons["a"]), one.scale)
+        words = f"$\\lambda={one.scale:g}$: norm {100 * one.excess:.0f} % above the least"
+        right.plot(x, network.outputs(one.neurons, _line(x)), color=colour, label=words)
+    points, least = five[0].points, five[0].least
+    right.plot(
+        x, least.outputs(_line(x).numpy()), "--", color="black", linewidth=1.2, label="least norm (convex programme)"
+    )
+    right.plot(points.inputs[:, 0], points.labels, "o", color="black", label="points")
+    right.set(xlabel="input", ylabel="output")
+    right.legend(fontsize=8)
+    return figure
+
+
+def _line(x: np.ndarray) -> torch.Tensor:
+    """Places on the line with their bias coordinate."""
+    return torch.from_numpy(np.stack([x, np.ones_like(x)], axis=1))

@@ -171,8 +171,8 @@ def high_dimension(n: int = 75, d: int = 150, teachers: int = 6, seed: int = 4) 
     return Points(inputs, labels, orthogonal=False)
 
 
-def aligned_cosine(rate: float, time: Tensor | float, start: Tensor) -> Tensor:
-    """cos theta(t) = tanh(|D| t + artanh cos theta(0)): alignment of a neuron of S+ while the network is about 0."""
+def aligned_cosine(rate: Tensor | float, time: Tensor | float, start: Tensor) -> Tensor:
+    """cos theta(t) = tanh(|D| t + artanh cos theta(0)): alignment of a neuron of S+ while the network is about 0 (broadcast)."""
     require_nonnegative("rate", rate)
     return torch.tanh(rate * torch.as_tensor(time, dtype=start.dtype) + torch.atanh(start))
 

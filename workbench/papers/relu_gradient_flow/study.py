@@ -10,22 +10,23 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from workbench import draws
 from workbench.dynamics import Labelled, run, sweep
 from workbench.optimizers import gradient_descent
-from workbench.optimizers.continuous.flows import Heun
+from workbench.optimizers.continuous.flows import RK4, Heun
 from workbench.papers.relu_gradient_flow.network import (
     Neurons,
-    covers,
     first_crossing_prediction,
     initial_cones,
     relu_network,
     require_step,
 )
-from workbench.papers.relu_gradient_flow.points import Points, width_study
+from workbench.papers.relu_gradient_flow.points import Points, aligned_cosine
 
+INTEGRATORS = {"heun": Heun, "rk4": RK4}
 PRECISION = 0.01
 """Stated precision of the laws that hold as lambda goes to 0."""
+ALIGNED = 0.99
+"""Cosine from which a neuron counts as aligned."""
 ITERATION = 2e-3
 """Flow time of one iteration of the authors' descent: 1e-3 on the mean squared error without 1/2."""
 
@@ -48,9 +49,10 @@ def flows(
     kept: int = 400,
     seed0: int = 0,
     levels: tuple[float, float, float] | None = None,
+    integrator: str = "heun",
     **control: object,
 ) -> xr.Dataset:
-    """The flow (Heun) from n starts at every scale lambda; the same draws, scaled.
+    """The flow from n starts at every scale lambda; the same draws, scaled.
 
     Args:
         points: the data.
@@ -60,6 +62,7 @@ def flows(
         kept: records of each run.
         levels: plateaus of the loss between which crossings are halfway; those of the points by default (a control whose data
             differ still looks for the crossings of the statement).
+        integrator: "heun" (second order) or "rk4" (fourth).
         control: further fields of `ReLUNetwork`.
 
     Returns:
@@ -68,6 +71,8 @@ def flows(
         smallest gradient between the crossings and the loss there; plus, minus: whether S+ and S- have neurons.
     """
     require_step(dt, points)
+    if integrator not in INTEGRATORS:
+        raise ValueError(f"integrator must be one of {', '.join(INTEGRATORS)}, got {integrator!r}")
     top, middle, bottom = points.plateaus if levels is None else levels
     parts = []
     for scale in scales:
@@ -80,7 +85,7 @@ def flows(
             plus, minus = initial_cones(start, points.inputs, points.labels)
             done = run(
                 network,
-                Heun(dt),
+                INTEGRATORS[integrator](dt),
                 start=start,
                 steps=steps,
                 every=every,
@@ -119,6 +124,16 @@ def _thinned(size: int, kept: int) -> np.ndarray:
 def _at_time(result: xr.Dataset, share: float) -> xr.DataArray:
     place = abs(result.time - share * result.time.isel(record=-1)).argmin("record")
     return result.loss.isel(record=place)
+
+
+def time_tolerance(points: Points, time: xr.DataArray, dt: float) -> xr.DataArray:
+    """Computed error of a recorded time: halving dt changes it by less.
+
+    Heun's growth is off by the share (D dt)^2/6, D = max |D|, hence so is a time at which something that grows reaches a level;
+    times are interpolated linearly between steps, which adds at most D dt^2/4.
+    """
+    fast = max(points.rates)
+    return time * (fast * dt) ** 2 / 6 + fast * dt**2 / 4
 
 
 def crossing_rates(result: xr.Dataset, points: Points, dt: float) -> dict[str, xr.DataArray]:
@@ -166,7 +181,9 @@ def alignment(
 
     Returns:
         cosine and law (seed, scale, record, neuron), NaN for neurons outside these cones; deviation(seed, scale), the largest
-        |cosine - law|; fall(seed, scale, record), the relative fall of the loss; time(record).
+        |cosine - law|; fall(seed, scale, record), the relative fall of the loss; time(record); aligned(seed, scale), the time of
+        the event that the last of these neurons reaches a cosine of 0.99, and aligned_law, when the law has it (NaN: not yet, or
+        no such neuron).
     """
     require_step(dt, points)
     steps = round(until / dt)
@@ -197,13 +214,17 @@ def alignment(
             steps=steps,
             every=every,
             record={"cosine": cosine, "loss": "train_loss", "time": "time"},
+            events={"aligned": lambda x, time: ALIGNED - cosine(x).value.nan_to_num(math.inf).amin()},
             progress=False,
         )
-        law = aligned_cosine_at(rate, done.records["time"].value, first)
+        law = aligned_cosine(rate, done.records["time"].value[:, None], first)
+        wait = (math.atanh(ALIGNED) - torch.atanh(first)) / rate
         loss = done.records["loss"].value
         return {
             "cosine": Labelled(done.records["cosine"].value, ("record", "neuron")),
             "law": Labelled(law, ("record", "neuron")),
+            **done.events,
+            "aligned_law": wait.nan_to_num(0.0).amax(),
             "fall": Labelled(1 - loss / loss[0], ("record",)),
             "time": Labelled(done.records["time"].value, ("record",)),
         }
@@ -211,11 +232,6 @@ def alignment(
     result = sweep(follow, seed=range(seed0, seed0 + n), scale=list(scales), progress=False)
     result["deviation"] = abs(result.cosine - result.law).max(["record", "neuron"])
     return result
-
-
-def aligned_cosine_at(rate: Tensor, time: Tensor, start: Tensor) -> Tensor:
-    """`aligned_cosine` for a rate a neuron and a row a time."""
-    return torch.tanh(rate * time[:, None] + torch.atanh(start))
 
 
 def descents(
@@ -267,58 +283,18 @@ def descents(
     return result.assign(predicted=("seed", np.array(predicted)))
 
 
-def widths(
-    sizes: Sequence[int],
-    n: int,
-    *,
-    n_pos: int = 3,
-    n_neg: int = 3,
-    d: int = 8,
-    scale: float = 1e-12,
-    dt: float = 0.2,
-    seed0: int = 0,
-) -> xr.Dataset:
-    """Outcome and initial cones at every width, one data set and start for each of n seeds a width.
+def frames(points: Points, *, width: int, scale: float, seed: int, dt: float, times: list[float]) -> list[Neurons]:
+    """The neurons of one flow at some times."""
+    network, rule = relu_network(points, width, scale), Heun(dt)
+    state, now, found = network.initial(seed), 0, []
 
-    Every width has seeds of its own, seed0 + n k + (0 ... n - 1) for the width at place k: pooled over widths the starts are
-    independent. Neurons beyond a width start at 0 and stay there, so one sweep serves all widths.
+    class _Here:
+        gradient = staticmethod(network.gradient)
 
-    Returns (seed, width), the seed counted from seed0 at every width: final loss; ratio of |theta|^2/2 to N*; fits
-    (final < 1e-6); least (fits, with a ratio below 1.01); covered (every point active for a neuron of its sign); cones (S+ and
-    S- not empty).
-    """
-    largest, seeds = max(sizes), range(seed0, seed0 + n)
-    data = [width_study(n_pos, n_neg, d, seed) for seed in range(seed0, seed0 + n * len(sizes))]
-    require_step(dt, data[0])
-    inputs = torch.stack([one.inputs for one in data])
-    labels, least = data[0].labels, data[0].minimum_norm
-    steps = math.ceil(2.5 * math.log(1 / scale) / min(data[0].rates) / dt)
-    template = relu_network(data[0], largest, scale)
-    known = torch.tensor(list(sizes))
-
-    def own(seed: Tensor, width: Tensor) -> Tensor:
-        return seed + n * (known == width).double().argmax()
-
-    def start_of(seed: Tensor | int, width: Tensor | int) -> Neurons:
-        alive = (torch.arange(largest) < width).double()[:, None]
-        w = scale * alive * draws.normal(seed, (largest, d), stream="initial") / (1.0 * width) ** 0.5
-        return {"w": w, "a": draws.signs(seed, (largest,), stream="signs") * w.square().sum(-1).sqrt()}
-
-    def follow(seed: Tensor, width: Tensor) -> dict[str, object]:
-        draw = own(seed, width)
-        network = type(template)(inputs[draw - seed0], labels, largest, scale)
-        done = run(network, Heun(dt), start=start_of(draw, width), steps=steps, every=steps, progress=False)
-        return {"final": network.loss(done.parameters), "ratio": network.measures["half_norm"](done.parameters) / least}
-
-    result = sweep(follow, seed=seeds, width=list(sizes), progress=False)
-    shape = (n, len(sizes))
-    covered, cones = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
-    for i, j in np.ndindex(*shape):
-        place = i + n * j
-        start = start_of(seed0 + place, sizes[j])
-        covered[i, j] = covers(start, data[place])
-        cones[i, j] = all(bool(one.any()) for one in initial_cones(start, data[place].inputs, labels))
-    dims = ("seed", "width")
-    result["fits"] = result.final < 1e-6
-    result["least"] = result.fits & (result.ratio < 1.01)
-    return result.assign(covered=(dims, covered), cones=(dims, cones))
+    for target in [round(time / dt) for time in times]:
+        while now < target:
+            state, _ = rule.step(_Here(), state, ())  # type: ignore[arg-type]
+            now += 1
+        # pyrefly: ignore[missing-attribute]
+        found.append({name: tensor.clone() for name, tensor in state.items()})
+    return found
