@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import minimize
 
-from workbench.papers.trace_norm_multitask import rivals
+from workbench.papers.trace_norm_multitask import agreement, rivals, study
 from workbench.papers.trace_norm_multitask.data import multitask_data, subspace_basis
 from workbench.papers.trace_norm_multitask.dimension import statistical_dimension
+from workbench.papers.trace_norm_multitask.explorer import compute
 from workbench.papers.trace_norm_multitask.trace_norm import duality_gap, svt, theory_lambda, trace_norm_fit
 
 
@@ -21,10 +21,10 @@ def objective(data, weights, mu):
 @pytest.mark.parametrize("shape", [(30, 5, 8, 2), (6, 4, 12, 2), (9, 20, 5, 1)])
 def test_the_minimiser_satisfies_the_optimality_conditions(shape):
     """-grad = mu (U V^T + M) with U^T M = 0, M V = 0, |M| <= 1, at singular vectors of the minimiser."""
-    n_tasks, m, d, r = shape
-    data = multitask_data(n_tasks, m, d, r, 1.0, seed=3)
-    lam = theory_lambda(n_tasks, m, d, 1.0)
-    mu = lam * m * math.sqrt(n_tasks) / 2
+    T, m, d, r = shape
+    data = multitask_data(T, m, d, r, 1.0, seed=3)
+    lam = theory_lambda(T, m, d, 1.0)
+    mu = lam * m * math.sqrt(T) / 2
     fit = trace_norm_fit(data, lam, tol=1e-12, max_iter=5000)
     assert fit.gap <= 1e-12
     residual = data.targets - torch.einsum("tmd,td->tm", data.features, fit.weights)
@@ -37,24 +37,71 @@ def test_the_minimiser_satisfies_the_optimality_conditions(shape):
     assert torch.linalg.matrix_norm(slope, 2) <= 1 + 1e-9
 
 
-def test_no_factorisation_of_full_rank_finds_less():
-    """min over W = A B^T of loss + mu (|A|^2 + |B|^2)/2 is the same minimum (an independent problem, solved by L-BFGS)."""
-    data = multitask_data(12, 4, 6, 2, 1.0, seed=5)
-    lam = theory_lambda(12, 4, 6, 1.0)
-    mu = lam * 4 * math.sqrt(12) / 2
-    features, targets = data.features.numpy(), data.targets.numpy()
+@pytest.mark.parametrize("shape", [(12, 4, 6, 2, 1.0), (30, 6, 12, 2, 1.0), (8, 5, 20, 3, 0.3), (25, 20, 5, 1, 2.0)])
+def test_proximal_burer_monteiro_and_reference_find_the_same_minimum(shape):
+    """Steps of proximal gradients, L-BFGS on factors of full and of just enough rank, and a splitting method."""
+    T, m, d, r, sigma = shape
+    data, lam = multitask_data(T, m, d, r, sigma, seed=5), theory_lambda(T, m, d, sigma)
+    fit = trace_norm_fit(data, lam, tol=1e-10, max_iter=10_000)
+    assert fit.gap <= 1e-10
+    least = agreement.objective(data, fit.weights, lam)
+    for weights in (
+        agreement.factorised_fit(data, lam, seed=1),
+        agreement.factorised_fit(data, lam, rank=fit.rank + 1, seed=2),
+        agreement.split_fit(data, lam, steps=2000),
+    ):
+        assert agreement.objective(data, weights, lam) == pytest.approx(least, rel=1e-9)
+        assert torch.allclose(weights, fit.weights, atol=1e-3)
+    apart = agreement.solvers([3], T=10, m=4, d=6, r=2, tol=1e-10)
+    assert float(apart.max()) < 1e-9 and float(agreement.solvers([3], T=10, m=4, d=6, r=2, max_iter=3).max()) > 1e-6
 
-    def value(flat):
-        left, right = flat[:72].reshape(12, 6), flat[72:].reshape(6, 6)
-        residual = np.einsum("tmd,td->tm", features, left @ right.T) - targets
-        slope = np.einsum("tm,tmd->td", residual, features)
-        loss = 0.5 * (residual**2).sum() + 0.5 * mu * (flat**2).sum()
-        return loss, np.concatenate([(slope @ right + mu * left).ravel(), (slope.T @ left + mu * right).ravel()])
 
-    start = np.random.default_rng(0).standard_normal(108)
-    found = minimize(value, start, jac=True, method="L-BFGS-B", options={"maxiter": 5000, "ftol": 1e-15, "gtol": 1e-10})
-    fit = trace_norm_fit(data, lam, tol=1e-10)
-    assert objective(data, fit.weights, mu) == pytest.approx(found.fun, rel=1e-8)
+@pytest.mark.parametrize(
+    "case", [(50, 4, 20, 2, 0.003), (50, 10, 20, 2, 0.01), (40, 12, 20, 3, 1.0), (20, 6, 10, 2, 0.1)]
+)
+def test_every_fit_reaches_its_certificate_of_eight_digits(case):
+    T, m, d, r, sigma = case
+    fit = trace_norm_fit(multitask_data(T, m, d, r, sigma, seed=2), theory_lambda(T, m, d, sigma), max_iter=20_000)
+    assert 0 <= fit.gap <= 1e-8
+    found = study.along_noise([2], [0.1], [6], T=10, d=8, r=2)
+    assert float(found.gap.max()) <= 1e-8
+
+
+def test_degenerate_problems_have_their_trivial_minima():
+    """A penalty above the norm of X^T y gives 0 with no gap; without noise and signal everything is 0."""
+    data = multitask_data(6, 3, 5, 2, 1.0, seed=0)
+    heavy = trace_norm_fit(data, 1e4)
+    assert float(heavy.weights.abs().max()) == 0 and heavy.gap == 0 and heavy.rank == 0
+    nothing = type(data)(data.features, torch.zeros_like(data.targets), data.weights * 0, data.subspace, 0.0)
+    assert trace_norm_fit(nothing, 1.0).gap == 0
+    assert duality_gap(data, -5 * data.weights, 1.0)[1] <= 1
+    one = multitask_data(1, 1, 2, 1, 1.0, seed=0)
+    assert trace_norm_fit(one, theory_lambda(1, 1, 2, 1.0), max_iter=5000).gap <= 1e-8
+
+
+def test_burer_monteiro_without_a_penalty_runs_away_where_samples_are_few():
+    found = study.factorised([0, 1], [4, 14], T=60, d=14, r=3, steps=[30, 500])
+    ratio = found.error.isel(steps=-1) / found.trace_norm
+    assert (ratio.sel(m=4) > 1).all() and (ratio.sel(m=14) < 1).all()
+
+
+def test_along_sizes_and_the_map_are_the_single_comparisons():
+    found = study.along_sizes([3], T=30, m=8, d=10, r=2, m_list=[6, 8], r_list=[1, 2])
+    one = study.compare([3], [30], [8], d=10, r=2)
+    for size in ("m", "r"):
+        last = found[size].isel({size: -1}).error.squeeze()
+        assert np.allclose(last, one.error.squeeze(), rtol=1e-12)
+    plane = study.recovery_map([0, 1], [20, 40], [2, 12], d=8, r=1, sigma=0.01)
+    assert (plane.share.sel(m=2) < 1).all() and (plane.share.sel(m=12) == 1).all()
+    assert plane.threshold.values == pytest.approx([statistical_dimension(8, T, 1) / T for T in (20, 40)])
+
+
+def test_the_explorer_shows_the_certified_fit():
+    found = compute(T=40, m=6, seed0=3)
+    data = multitask_data(40, 6, 40, 3, 1.0, seed=3)
+    assert found.fit.gap <= 1e-8
+    assert found.errors["trace norm"] == pytest.approx(rivals.error(found.fit.weights, data), rel=1e-12)
+    assert found.errors["oracle"] == pytest.approx(rivals.error(rivals.oracle(data), data), rel=1e-12)
 
 
 def test_the_gap_bounds_the_distance_to_the_minimum_and_falls_with_the_steps():
@@ -105,6 +152,7 @@ def test_the_oracles_risk_is_the_wishart_mean():
     error = float(squares.std() / math.sqrt(len(squares)))
     assert abs(float(squares.mean()) - rivals.oracle_risk(12, 3, 1.0)) < 4 * error < 0.03
     assert rivals.oracle_risk(4, 3, 1.0) == math.inf
+    assert rivals.oracle_risk(12, 3, 2.0, formula="r/(m-r)") == pytest.approx(4 * 3 / 9)
 
 
 def test_sine_distance_keeps_small_angles():
@@ -153,13 +201,13 @@ def test_a_part_of_the_tasks_is_the_same_tasks():
     [
         ({"r": 6}, "r must be below d"),
         ({"sigma": -1.0}, "sigma must be"),
-        ({"n_tasks": 0}, "n_tasks must be"),
+        ({"T": 0}, "T must be"),
         ({"features": "cauchy"}, "features must be one of"),
         ({"subspace": "none"}, "subspace must be one of"),
     ],
 )
 def test_bad_worlds_are_refused(change, words):
-    given = {"n_tasks": 5, "m": 3, "d": 6, "r": 2, "sigma": 1.0} | change
+    given = {"T": 5, "m": 3, "d": 6, "r": 2, "sigma": 1.0} | change
     with pytest.raises(ValueError, match=words):
         multitask_data(**given)
 
@@ -170,5 +218,9 @@ def test_bad_requests_of_the_solver_are_refused():
         trace_norm_fit(data, theory_lambda(5, 3, 6, 0.0))
     with pytest.raises(ValueError, match="tol must be in"):
         trace_norm_fit(data, 0.1, tol=0.5)
+    with pytest.raises(ValueError, match="T must be"):
+        theory_lambda(0, 3, 6, 1.0)
+    with pytest.raises(ValueError, match="sigma must be"):
+        theory_lambda(5, 3, 6, -1.0)
     with pytest.raises(ValueError, match="under-determined"):
         rivals.refit(data, subspace_basis(6, 4))

@@ -35,8 +35,8 @@ class MultitaskData:
     sigma: float
 
     def __repr__(self) -> str:
-        n_tasks, m, d = self.features.shape
-        return f"MultitaskData(tasks={n_tasks}, m={m}, d={d}, r={self.subspace.shape[1]}, sigma={self.sigma:g})"
+        T, m, d = self.features.shape
+        return f"MultitaskData(tasks={T}, m={m}, d={d}, r={self.subspace.shape[1]}, sigma={self.sigma:g})"
 
     def part(self, tasks: slice) -> MultitaskData:
         """The same data restricted to some tasks."""
@@ -44,7 +44,7 @@ class MultitaskData:
 
 
 def multitask_data(
-    n_tasks: int,
+    T: int,
     m: int,
     d: int,
     r: int,
@@ -56,7 +56,7 @@ def multitask_data(
     seed: int = 0,
     basis: Float[Tensor, "feature rank"] | None = None,
 ) -> MultitaskData:
-    """Draw n_tasks tasks of m samples in R^d.
+    """Draw T tasks of m samples in R^d.
 
     A and the noise are standard normal, B the left singular vectors of a Gaussian matrix ("random") or the first r axes
     ("axis"), entries of x independent with mean 0 and variance 1: "normal", "uniform" on [-sqrt 3, sqrt 3], "rademacher" (+-1),
@@ -68,7 +68,7 @@ def multitask_data(
         ValueError: for sizes below 1, r >= d, a negative sigma, or an unknown law.
         OutOfBudget: when the features do not fit in memory.
     """
-    for name, value in (("n_tasks", n_tasks), ("m", m), ("d", d), ("r", r)):
+    for name, value in (("T", T), ("m", m), ("d", d), ("r", r)):
         require_count(name, value, 1)
     require_nonnegative("sigma", sigma)
     if r >= d:
@@ -77,15 +77,15 @@ def multitask_data(
         raise ValueError(f"features must be one of {', '.join(FEATURES)}, got {features!r}")
     if subspace not in SUBSPACES:
         raise ValueError(f"subspace must be one of {', '.join(SUBSPACES)}, got {subspace!r}")
-    memory.require(8 * n_tasks * m * d, f"the features of {n_tasks} tasks x {m} samples x {d}", "take fewer tasks")
+    memory.require(8 * T * m * d, f"the features of {T} tasks x {m} samples x {d}", "take fewer tasks")
     if basis is None:
         basis = subspace_basis(d, r, subspace, seed)
     if independent:
-        weights = math.sqrt(r / d) * draws.normal(seed, (n_tasks, d), stream="coefficients")
+        weights = math.sqrt(r / d) * draws.normal(seed, (T, d), stream="coefficients")
     else:
-        weights = draws.normal(seed, (n_tasks, r), stream="coefficients") @ basis.T
-    inputs = _features(features, (n_tasks, m, d), seed)
-    noise = draws.normal(seed, (n_tasks, m), stream="noise")
+        weights = draws.normal(seed, (T, r), stream="coefficients") @ basis.T
+    inputs = _features(features, (T, m, d), seed)
+    noise = draws.normal(seed, (T, m), stream="noise")
     targets = torch.einsum("tmd,td->tm", inputs, weights) + sigma * noise
     return MultitaskData(inputs, targets, weights, basis, float(sigma))
 

@@ -51,9 +51,13 @@ def oracle(data: MultitaskData) -> Float[Tensor, "task feature"]:
     return refit(data, data.subspace)
 
 
-def oracle_risk(m: int, r: int, sigma: float) -> float:
-    """E|w - w*|^2 = sigma^2 r/(m - r - 1) of the oracle with Gaussian features (inverse Wishart); infinite for m <= r + 1."""
-    return sigma**2 * r / (m - r - 1) if m > r + 1 else float("inf")
+def oracle_risk(m: int, r: int, sigma: float, *, formula: str = "r/(m-r-1)") -> float:
+    """E|w - w*|^2 = sigma^2 r/(m - r - 1) of the oracle with Gaussian features (inverse Wishart); infinite for m <= r + 1.
+
+    `formula="r/(m-r)"` is a control, without the Wishart's correction.
+    """
+    rest = m - r - (formula == "r/(m-r-1)")
+    return sigma**2 * r / rest if rest > 0 else float("inf")
 
 
 def single(data: MultitaskData) -> Float[Tensor, "task feature"]:
@@ -82,20 +86,23 @@ def mom_subspace(data: MultitaskData, r: int) -> Float[Tensor, "feature rank"]:
     return torch.linalg.eigh(second)[1][:, -r:]
 
 
-def burer_monteiro(data: MultitaskData, r: int, *, seed: int = 0, max_iter: int = 500) -> Float[Tensor, "task feature"]:
+def burer_monteiro(
+    data: MultitaskData, r: int, *, seed: int = 0, max_iter: int = 2000
+) -> Float[Tensor, "task feature"]:
     """Minimise 1/2 sum_t mean_i (y - <B a_t, x>)^2 + 1/8 |B^T B - A^T A|_F^2 by L-BFGS from N(0, 1), then refit.
 
     L-BFGS is SciPy's. The result is the refit of every task in the span of the product's top r right singular vectors. Where m is
-    near r the loss is driven to zero by ever larger factors: the error grows with the steps taken, and `max_iter` decides it.
+    well above r it stops by itself after some hundred steps; near r the loss is driven towards zero by ever larger factors, the
+    error grows with the steps and still does after `max_iter` of them.
     """
-    n_tasks, m, d = data.features.shape
+    T, m, d = data.features.shape
     features, targets = data.features.numpy(), data.targets.numpy()
     start = np.concatenate(
-        [draws.normal(seed, (n_tasks * r,), stream="left factor"), draws.normal(seed, (d * r,), stream="right factor")]
+        [draws.normal(seed, (T * r,), stream="left factor"), draws.normal(seed, (d * r,), stream="right factor")]
     )
 
     def value(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        left, right = flat[: n_tasks * r].reshape(n_tasks, r), flat[n_tasks * r :].reshape(d, r)
+        left, right = flat[: T * r].reshape(T, r), flat[T * r :].reshape(d, r)
         residual = np.matmul(features, (left @ right.T)[..., None])[..., 0] - targets
         slope = np.matmul(residual[:, None], features)[:, 0] / m
         skew = right.T @ right - left.T @ left
@@ -104,5 +111,5 @@ def burer_monteiro(data: MultitaskData, r: int, *, seed: int = 0, max_iter: int 
         return loss, np.concatenate([to_left.ravel(), to_right.ravel()])
 
     found = minimize(value, start, jac=True, method="L-BFGS-B", options={"maxiter": max_iter, "maxfun": 2 * max_iter}).x
-    left, right = found[: n_tasks * r].reshape(n_tasks, r), found[n_tasks * r :].reshape(d, r)
+    left, right = found[: T * r].reshape(T, r), found[T * r :].reshape(d, r)
     return refit(data, top_subspace(torch.from_numpy(left @ right.T), r))

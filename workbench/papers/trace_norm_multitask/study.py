@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ METHODS = ("trace norm", "ridge", "moments", "refit", "oracle")
 
 def compare(
     seeds: Iterable[int],
-    n_tasks: Sequence[int],
+    T: Sequence[int],
     m: Sequence[int],
     *,
     d: int,
@@ -35,7 +36,7 @@ def compare(
 
     Args:
         seeds: one data set each; the tasks of a smaller number are the first ones of the same draw law, not the same numbers.
-        n_tasks, m: tasks T and samples a task.
+        T, m: tasks T and samples a task.
         d, r, sigma: dimension, rank, noise.
         lam_scale: lambda as a multiple of `theory_lambda`.
         pool: fit groups of this many tasks apart (a control: more tasks, nothing more to share); divides every T.
@@ -48,11 +49,11 @@ def compare(
         sigma sqrt(r (1/m + d^2/(T m^2))) of the theorem.
     """
     seeds = list(seeds)
-    shape = (len(seeds), len(m), len(n_tasks))
+    shape = (len(seeds), len(m), len(T))
     error, sine = np.full((*shape, len(METHODS)), np.nan), np.full((*shape, 2), np.nan)
     gap, rank = np.zeros(shape), np.zeros(shape, dtype=int)
     for place in np.ndindex(*shape):
-        seed, samples, tasks = seeds[place[0]], m[place[1]], n_tasks[place[2]]
+        seed, samples, tasks = seeds[place[0]], m[place[1]], T[place[2]]
         data = multitask_data(tasks, samples, d, r, sigma, seed=seed, **law)  # type: ignore[arg-type]
         parts = [data.part(slice(a, a + (pool or tasks))) for a in range(0, tasks, pool or tasks)]
         fits = [_fit(part, lam_scale, tol, max_iter) for part in parts]
@@ -69,7 +70,7 @@ def compare(
             error[(*place, METHODS.index(name))] = rivals.error(one, data)
         sine[place] = [rivals.sine_distance(data.subspace, one) for one in (learned, moments)]
         gap[place], rank[place] = max(fit.gap for fit in fits), fits[0].rank
-    sizes, samples = np.array(n_tasks, dtype=float), np.array(m, dtype=float)[:, None]
+    sizes, samples = np.array(T, dtype=float), np.array(m, dtype=float)[:, None]
     bound = sigma * np.sqrt(r * (1 / samples + d * d / (sizes * samples**2)))
     whole = ("seed", "m", "tasks")
     result = xr.Dataset(
@@ -80,33 +81,53 @@ def compare(
             "rank": (whole, rank, {"long_name": "rank of the estimate"}),
             "bound": (whole[1:], bound, {"long_name": "scale of the bound"}),
         },
-        coords={"seed": seeds, "m": list(m), "tasks": list(n_tasks), "estimator": list(METHODS)},
+        coords={"seed": seeds, "m": list(m), "tasks": list(T), "estimator": list(METHODS)},
     )
     result.tasks.attrs["long_name"] = "number of tasks $T$"
     return result.assign_coords(estimate=["trace norm", "moments"])
 
 
 def factorised(
-    seeds: Iterable[int], m: Sequence[int], *, n_tasks: int, d: int, r: int, sigma: float = 1.0, tol: float = 1e-8
+    seeds: Iterable[int],
+    m: Sequence[int],
+    *,
+    T: int,
+    d: int,
+    r: int,
+    sigma: float = 1.0,
+    steps: Sequence[int] = (2000,),
+    tol: float = 1e-8,
 ) -> xr.Dataset:
-    """error(seed, m, estimator) of Burer-Monteiro and of the trace norm on the same data."""
+    """error(seed, m, steps) of Burer-Monteiro after at most so many steps of L-BFGS, and trace_norm(seed, m) on the same data."""
     seeds = list(seeds)
-    error = np.zeros((len(seeds), len(m), 2))
+    error, convex = np.zeros((len(seeds), len(m), len(steps))), np.zeros((len(seeds), len(m)))
     for i, j in np.ndindex(len(seeds), len(m)):
-        data = multitask_data(n_tasks, m[j], d, r, sigma, seed=seeds[i])
-        error[i, j, 0] = rivals.error(rivals.burer_monteiro(data, r, seed=seeds[i]), data)
-        error[i, j, 1] = rivals.error(_fit(data, 1.0, tol, 2000).weights, data)
+        data = multitask_data(T, m[j], d, r, sigma, seed=seeds[i])
+        fits = [rivals.burer_monteiro(data, r, seed=seeds[i], max_iter=one) for one in steps]
+        error[i, j] = [rivals.error(fit, data) for fit in fits]
+        convex[i, j] = rivals.error(_fit(data, 1.0, tol, 2000).weights, data)
+    name = {"long_name": "error $|W-W^*|_F/\\sqrt{T}$"}
     return xr.Dataset(
-        {"error": (("seed", "m", "estimator"), error, {"long_name": "error $|W-W^*|_F/\\sqrt{T}$"})},
-        coords={"seed": seeds, "m": list(m), "estimator": ["Burer-Monteiro", "trace norm"]},
+        {"error": (("seed", "m", "steps"), error, name), "trace_norm": (("seed", "m"), convex, name)},
+        coords={"seed": seeds, "m": list(m), "steps": list(steps)},
     )
+
+
+def along_sizes(
+    seeds: Iterable[int], *, T: int, m: int, d: int, r: int, m_list: Sequence[int], r_list: Sequence[int], **fit: Any
+) -> dict[str, xr.Dataset]:
+    """`compare` along the samples a task (at rank r) and along the rank (at m samples), each with its size as the dimension."""
+    seeds = list(seeds)
+    samples = compare(seeds, [T], m_list, d=d, r=r, **fit).isel(tasks=0)
+    ranks = [compare(seeds, [T], [m], d=d, r=one, **fit).isel(tasks=0, m=0, drop=True) for one in r_list]
+    return {"m": samples, "r": xr.concat(ranks, "r").assign_coords(r=list(r_list))}
 
 
 def _fit(
     data: MultitaskData, scale: float, tol: float, max_iter: int, start: torch.Tensor | None = None
 ) -> TraceNormFit:
-    n_tasks, m, d = data.features.shape
-    lam = scale * theory_lambda(n_tasks, m, d, data.sigma)
+    T, m, d = data.features.shape
+    lam = scale * theory_lambda(T, m, d, data.sigma)
     return trace_norm_fit(data, lam, tol=tol, max_iter=max_iter, start=start)
 
 
@@ -115,7 +136,7 @@ def along_lambda(
     scales: Sequence[float],
     m: Sequence[int],
     *,
-    n_tasks: int,
+    T: int,
     d: int,
     r: int,
     sigma: float = 1.0,
@@ -129,7 +150,7 @@ def along_lambda(
     error, gap, rank = np.zeros(shape), np.zeros(shape), np.zeros(shape, dtype=int)
     for i, seed in enumerate(seeds):
         for j, samples in enumerate(m):
-            data, start = multitask_data(n_tasks, samples, d, r, sigma, seed=seed, **law), None  # type: ignore[arg-type]
+            data, start = multitask_data(T, samples, d, r, sigma, seed=seed, **law), None  # type: ignore[arg-type]
             for k in np.argsort(scales)[::-1]:
                 fit = _fit(data, scales[k], tol, max_iter, start)
                 start = fit.weights
@@ -150,23 +171,22 @@ def along_noise(
     sigmas: Sequence[float],
     m: Sequence[int],
     *,
-    n_tasks: int,
+    T: int,
     d: int,
     r: int,
     data_r: int | None = None,
-    tol: float = 1e-6,
-    max_iter: int = 4000,
+    tol: float = 1e-8,
+    max_iter: int = 20_000,
 ) -> xr.Dataset:
     """error and gap (seed, m, sigma) on the same features and coefficients at every noise level; and delta/T of rank r.
 
-    `data_r` gives the data another rank (a control). At small sigma the objective is tiny, so the gap that can be
-    asked for is larger: the error is what must not move.
+    `data_r` gives the data another rank (a control).
     """
     seeds = list(seeds)
     shape = (len(seeds), len(m), len(sigmas))
     error, gap = np.zeros(shape), np.zeros(shape)
     for i, j, k in np.ndindex(*shape):
-        data = multitask_data(n_tasks, m[j], d, data_r or r, sigmas[k], seed=seeds[i])
+        data = multitask_data(T, m[j], d, data_r or r, sigmas[k], seed=seeds[i])
         fit = _fit(data, 1.0, tol, max_iter)
         error[i, j, k], gap[i, j, k] = rivals.error(fit.weights, data), fit.gap
     dims = ("seed", "m", "sigma")
@@ -176,7 +196,7 @@ def along_noise(
             "gap": (dims, gap, {"long_name": "relative duality gap"}),
             "threshold": (
                 (),
-                statistical_dimension(d, n_tasks, r) / n_tasks,
+                statistical_dimension(d, T, r) / T,
                 {"long_name": "recovery threshold $\\delta/T$"},
             ),
         },
@@ -184,9 +204,9 @@ def along_noise(
     )
 
 
-def around_threshold(d: int, n_tasks: int, r: int) -> list[int]:
+def around_threshold(d: int, T: int, r: int) -> list[int]:
     """Two samples below and three above the recovery threshold: ceil(delta/T) - 2 and ceil(delta/T) + 3."""
-    threshold = math.ceil(statistical_dimension(d, n_tasks, r) / n_tasks)
+    threshold = math.ceil(statistical_dimension(d, T, r) / T)
     return [threshold - 2, threshold + 3]
 
 
@@ -195,9 +215,22 @@ def recovered(noise: xr.Dataset, r: int) -> xr.DataArray:
     return noise.error / math.sqrt(r) < np.sqrt(noise.sigma)
 
 
+def recovery_map(
+    seeds: Iterable[int], T: Sequence[int], m: Sequence[int], *, d: int, r: int, sigma: float = 0.01, tol: float = 1e-8
+) -> xr.Dataset:
+    """share(tasks, m) of data sets recovered, and threshold(tasks) = delta/T."""
+    seeds = list(seeds)
+    rows = [along_noise(seeds, [sigma], m, T=one, d=d, r=r, tol=tol) for one in T]
+    share = [recovered(row, r).isel(sigma=0).mean("seed").values for row in rows]
+    return xr.Dataset(
+        {"share": (("tasks", "m"), np.array(share)), "threshold": ("tasks", [float(row.threshold) for row in rows])},
+        coords={"tasks": list(T), "m": list(m)},
+    )
+
+
 def transfer(
     seeds: Iterable[int],
-    n_tasks: Sequence[int],
+    T: Sequence[int],
     *,
     d: int,
     r: int,
@@ -214,9 +247,9 @@ def transfer(
     `new_subspace` draws the new tasks in another subspace (a control: nothing learned can help).
     """
     seeds = list(seeds)
-    error, gap = np.zeros((len(seeds), len(n_tasks), 3)), np.zeros((len(seeds), len(n_tasks)))
+    error, gap = np.zeros((len(seeds), len(T), 3)), np.zeros((len(seeds), len(T)))
     for i, seed in enumerate(seeds):
-        for j, tasks in enumerate(n_tasks):
+        for j, tasks in enumerate(T):
             old = multitask_data(tasks, m, d, r, sigma, seed=seed)
             basis = None if new_subspace else old.subspace
             new = multitask_data(n_new, m_new, d, r, sigma, seed=_apart(seed), basis=basis)
@@ -229,7 +262,7 @@ def transfer(
             "error": (("seed", "tasks", "estimator"), error, {"long_name": "error on new tasks"}),
             "gap": (("seed", "tasks"), gap, {"long_name": "relative duality gap"}),
         },
-        coords={"seed": seeds, "tasks": list(n_tasks), "estimator": ["learned subspace", "ridge", "oracle"]},
+        coords={"seed": seeds, "tasks": list(T), "estimator": ["learned subspace", "ridge", "oracle"]},
     )
 
 
@@ -245,18 +278,18 @@ def moments_and_kurtosis(
             rows[law][i] = rivals.sine_distance(data.subspace, rivals.mom_subspace(data, r))
         data = multitask_data(few, m, d, r, sigma, features="rademacher", subspace=subspace, seed=seed)
         rows["moments"][i] = rivals.sine_distance(data.subspace, rivals.mom_subspace(data, r))
-        learned = rivals.top_subspace(_fit(data, 1.0, 1e-6, 2000).weights, r)
+        learned = rivals.top_subspace(_fit(data, 1.0, 1e-8, 2000).weights, r)
         rows["trace norm"][i] = rivals.sine_distance(data.subspace, learned)
     return xr.Dataset({name: ("seed", values) for name, values in rows.items()}, coords={"seed": seeds})
 
 
 def oracle_risks(
-    seeds: Iterable[int], *, m: int, r: int, d: int = 10, n_tasks: int = 2000, sigma: float = 1.0
+    seeds: Iterable[int], *, m: int, r: int, d: int = 10, T: int = 2000, sigma: float = 1.0
 ) -> xr.DataArray:
-    """Mean squared error of the oracle over many tasks, one number per seed."""
+    """Mean squared error of the oracle over many tasks, one number per seed (law: `rivals.oracle_risk`)."""
     values = []
     for seed in seeds:
-        data = multitask_data(n_tasks, m, d, r, sigma, seed=seed)
+        data = multitask_data(T, m, d, r, sigma, seed=seed)
         values.append(rivals.error(rivals.oracle(data), data) ** 2)
     return xr.DataArray(values, dims="seed", name="squared error")
 

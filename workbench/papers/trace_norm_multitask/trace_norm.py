@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.checks import require_count
+from workbench.checks import require_count, require_nonnegative
 from workbench.papers.trace_norm_multitask.data import MultitaskData
 
 CHECK_EVERY = 10
@@ -41,13 +41,19 @@ class TraceNormFit:
         return int((values > 1e-8 * values.max()).sum())
 
 
-def theory_lambda(n_tasks: int, m: int, d: int, sigma: float) -> float:
+def theory_lambda(T: int, m: int, d: int, sigma: float) -> float:
     """lambda = sigma sqrt(T + d^2/m)/sqrt(T m), the value of the authors' public code.
 
     With mu = lambda m sqrt(T)/2 the noise gradient sum_t e_t xi_t^T X_t, of norm about sigma sqrt(m)(sqrt T + sqrt d), is
     matched up to a constant.
+
+    Raises:
+        ValueError: for sizes below 1 or a negative sigma.
     """
-    return sigma * math.sqrt(n_tasks + d * d / m) / (math.sqrt(n_tasks) * math.sqrt(m))
+    for name, value in (("T", T), ("m", m), ("d", d)):
+        require_count(name, value, 1)
+    require_nonnegative("sigma", sigma)
+    return sigma * math.sqrt(T + d * d / m) / (math.sqrt(T) * math.sqrt(m))
 
 
 def svt(weights: Float[Tensor, "task feature"], threshold: float) -> tuple[Float[Tensor, "task feature"], float]:
@@ -78,7 +84,7 @@ def duality_gap(data: MultitaskData, weights: Float[Tensor, "task feature"], mu:
     square, along = float(residual.square().sum()), float((data.targets * residual).sum())
     if square == 0.0:
         return primal, (0.0 if primal == 0.0 else 1.0)
-    size = min(mu / norm if norm > 0 else math.inf, along / square)
+    size = max(0.0, min(mu / norm if norm > 0 else math.inf, along / square))
     dual = size * along - 0.5 * size * size * square
     return primal, (primal - dual) / primal if primal > 0 else 0.0
 
@@ -113,13 +119,13 @@ def trace_norm_fit(
     require_count("max_iter", max_iter, 1)
     stages = (6 if data.sigma <= 0.1 else 1) if stages is None else stages
     require_count("stages", stages, 1)
-    n_tasks, m, _ = data.features.shape
+    T, m, _ = data.features.shape
     weights = torch.zeros_like(data.weights) if start is None else start
     taken, gap = 0, math.inf
     for stage in range(stages):
         last = stage == stages - 1
         factor = 100.0 ** (1 - stage / (stages - 1)) if stages > 1 else 1.0
-        mu = factor * lam * m * math.sqrt(n_tasks) / 2
+        mu = factor * lam * m * math.sqrt(T) / 2
         weights, iterations, gap = _fista(data, mu, weights, tol if last else 1e-4, max_iter if last else 200)
         taken += iterations
     return TraceNormFit(weights, gap, taken)
