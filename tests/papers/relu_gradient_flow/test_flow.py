@@ -168,6 +168,12 @@ def test_crossings_follow_the_rates():
     for name, rate in zip(("first", "second"), TOY.rates, strict=True):
         slope = (found[name].sel(scale=1e-8) - found[name].sel(scale=1e-6)) / np.log(100)
         assert float(abs(slope * rate - 1).max()) < 0.01
+    positive = Points(torch.eye(2, dtype=torch.float64), torch.tensor([1.0, 2.0], dtype=torch.float64))
+    single = study.flows(positive, [1e-3], 2, width=20, dt=0.1, settle=20.0, kept=10)
+    assert (single.final < 1e-8).all() and bool(single.plus.any())
+    assert float(abs(study.excess(single, positive)).where(single.plus).max()) < 0.1
+    with pytest.raises(ValueError, match="both signs"):
+        study.crossing_rates(single, positive, 0.1)
     one_sign = study.flows(TOY, [1e-4], 2, width=20, dt=0.05, settle=5.0, signs="positive")
     assert one_sign.second.isnull().all() and not study.settled(one_sign, TOY).any()
 
@@ -257,6 +263,7 @@ def test_closed_forms_of_the_toy():
         (lambda: random_orthogonal(3, 3, 5), "n_pos"),
         (lambda: Points(torch.eye(2, dtype=torch.float64), torch.tensor([1.0, 0.0], dtype=torch.float64)), "must not be 0"),
         (lambda: Points(torch.ones(2, 2, dtype=torch.float64), torch.ones(2, dtype=torch.float64)), "pairwise orthogonal"),
+        (lambda: Points(torch.eye(2, dtype=torch.float64), torch.tensor([1.0, math.nan], dtype=torch.float64)), "finite"),
         (lambda: toy(labels=(1.0, -2.0)).require_two_phases(), "must differ"),
         (lambda: toy(labels=(1.0, 2.0)).require_two_phases(), "both signs"),
         (lambda: relu_network(TOY, 1), "width"),

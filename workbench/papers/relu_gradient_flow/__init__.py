@@ -12,7 +12,7 @@ from workbench.papers.relu_gradient_flow.figures import (
     draw_saddles,
 )
 from workbench.papers.relu_gradient_flow.outcome import widths
-from workbench.papers.relu_gradient_flow.points import generic, toy
+from workbench.papers.relu_gradient_flow.points import generic, random_orthogonal, toy
 from workbench.papers.relu_gradient_flow.study import (
     alignment,
     crossing_rates,
@@ -44,6 +44,7 @@ __all__ = [
     "least_variation_norm",
     "oblique",
     "outside",
+    "random_orthogonal",
     "settled",
     "time_tolerance",
     "toy",

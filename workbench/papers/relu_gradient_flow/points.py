@@ -21,8 +21,8 @@ class Points:
     """Inputs x_k and labels y_k, in float64.
 
     Raises:
-        ValueError: for labels that do not go with the inputs and, unless `orthogonal=False` (data outside the theorem), a zero
-            label or inputs whose scalar products are not 0 to 1e-12 of their lengths.
+        ValueError: for labels that do not go with the inputs, entries that are not finite and, unless `orthogonal=False` (data
+            outside the theorem), a zero label or inputs whose scalar products are not 0 to 1e-12 of their lengths.
     """
 
     inputs: Float[Tensor, "sample feature"]
@@ -33,6 +33,8 @@ class Points:
         n = len(self.labels)
         if self.inputs.ndim != 2 or len(self.inputs) != n:
             raise ValueError(f"inputs must be [{n}, feature] for {n} labels, got {tuple(self.inputs.shape)}")
+        if not bool(self.labels.isfinite().all() and self.inputs.isfinite().all()):
+            raise ValueError("inputs and labels must be finite, got a NaN or an infinity")
         if self.orthogonal and bool((self.labels == 0).any()):
             raise ValueError("labels must not be 0: a point without a sign belongs to neither group")
         if self.orthogonal:

@@ -32,8 +32,8 @@ ITERATION = 2e-3
 
 
 def horizon(points: Points, scale: float, factor: float = 1.3, settle: float = 15.0) -> float:
-    """T = factor ln(1/lambda)/min|D| + settle/min|D|: past the second crossing and the convergence after it."""
-    slow = min(points.rates)
+    """T = factor ln(1/lambda)/min|D| + settle/min|D|: past the last crossing and the convergence after it."""
+    slow = min(rate for rate in points.rates if rate > 0)
     return (factor * math.log(1 / scale) + settle) / slow
 
 
@@ -141,7 +141,11 @@ def crossing_rates(result: xr.Dataset, points: Points, dt: float) -> dict[str, x
 
     Guard: NaN where the computed error is above the precision of 1 %: what the slope still changed from the pair of scales
     before (where there are three), plus Heun's (|D| dt)^2/6.
+
+    Raises:
+        ValueError: for labels of one sign or a tie of the rates, where there is one crossing, not two.
     """
+    points.require_two_phases()
     logs = -np.log(result.scale)
     found = {}
     for which, rate in zip(("first", "second"), sorted(points.rates, reverse=True), strict=True):
