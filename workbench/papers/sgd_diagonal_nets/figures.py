@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
@@ -77,6 +78,8 @@ def draw_decay(runs: xr.Dataset, descent: xr.Dataset) -> Figure:
     )
     ax.set(xscale="log", yscale="log", xlim=ends, xlabel=r"formula $2\gamma D\int L$ (mean over features)")
     ax.set_ylabel(r"measured $K=\log(\alpha/\alpha_\mathrm{eff})$")
+    for axis in (ax.xaxis, ax.yaxis):
+        _plain_logs(axis, (1, 3))
     ax.legend(loc="lower right", fontsize=9)
     return figure
 
@@ -95,9 +98,7 @@ def draw_run_to_run(flow: xr.Dataset, sgd: xr.Dataset, taus: Mapping[str, float]
         ax.set_title(f"{name}, mean $\\tau$ = {taus[name]:.2f}")
         describe(ax, f"mean Kendall's tau {taus[name]:.2f}")
     axes[0].set_ylabel("test loss over its mean")
-    axes[0].yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
-    axes[0].yaxis.set_major_formatter("{x:g}")
-    axes[0].yaxis.set_minor_locator(NullLocator())
+    _plain_logs(axes[0].yaxis, (1, 1.5, 2, 3, 5, 7))
     axes[1].legend(fontsize=9)
     return figure
 
@@ -150,6 +151,12 @@ def draw_solutions(truth: np.ndarray, solutions: Mapping[str, np.ndarray], suppo
     right.legend(fontsize=9)
     _truth_legend(left)
     return figure
+
+
+def _plain_logs(axis: Axis, places: tuple[float, ...]) -> None:
+    axis.set_major_locator(LogLocator(subs=places))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())
 
 
 def _truth_legend(ax: Axes) -> None:
