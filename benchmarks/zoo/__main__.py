@@ -45,7 +45,11 @@ The refusals, in their words:
 `python -m benchmarks.zoo` wrote this page (torch {torch}, Python {python}, {machine}); a short version runs with the tests.
 Attention runs as it is: its fused kernels have no second derivative, so the mathematical one is chosen inside the calls.
 Batch normalisation and dropout in training mode, random losses and losses that drift from call to call are refused
-everywhere.
+everywhere, and second derivatives of losses whose gradient is not the derivative of their values (detached parts, hooks that
+change gradients). Where the gradient is exactly zero, as in the padding row of an embedding, the loss counts as constant.
+
+Tiny models of transformers (GPT-2, BERT, ViT, Llama), peft (LoRA, DoRA), x-transformers, torch_geometric, torchdiffeq and
+gpytorch are tried by `tests/curvature/test_packages.py` where `pip install '.[bench]'` has brought them.
 """
 
 

@@ -129,6 +129,12 @@ def test_counts_are_checked(k):
         curvature.top_eigenpairs(lambda p: batch_loss(p, X, Y), named(MODEL), k)
 
 
+@pytest.mark.parametrize("function", [curvature.hessian, curvature.trace, curvature.top_eigenpairs])
+def test_parameters_without_entries_are_refused(function):
+    with pytest.raises(ValueError, match="no entries"):
+        function(lambda p: (p**2).sum(), torch.zeros(0))
+
+
 def test_equal_eigenvalues_have_a_density():
     for dtype in (torch.float32, torch.float64):
         density = curvature.spectral_density(lambda w: (w * w).sum() / 2, torch.randn(20, dtype=dtype))

@@ -37,7 +37,10 @@ def size_of(parameters: Parameters) -> tuple[int, torch.dtype]:
     if len({(entry.dtype, entry.device) for entry in entries.values()}) > 1:
         found = ", ".join(f"{name}: {entry.dtype} on {entry.device}" for name, entry in entries.items())
         raise ValueError(f"parameters must share one dtype and one device, got {found}; convert them with .to(...)")
-    return sum(entry.numel() for entry in entries.values()), next(iter(entries.values())).dtype
+    count = sum(entry.numel() for entry in entries.values())
+    if not count:
+        raise ValueError("parameters have no entries; pass the tensors to differentiate with respect to")
+    return count, next(iter(entries.values())).dtype
 
 
 def require_full_precision(dtype: torch.dtype) -> None:

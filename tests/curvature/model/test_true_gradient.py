@@ -69,8 +69,8 @@ def reversed_gradient(m, x):
 
 
 FALSE = [
-    *(detached_norm, straight_through_weights, straight_through_activations, reads_data, trunk_without_gradient),
-    *(scaled_by_a_hook, reversed_gradient),
+    *(detached_norm, straight_through_weights, straight_through_activations, reads_data, scaled_by_a_hook),
+    reversed_gradient,
 ]
 SECOND = [
     *(curvature.hessian, curvature.top_eigenpairs, curvature.sharpness, curvature.trace, curvature.spectral_density),
@@ -96,6 +96,27 @@ def test_second_derivatives_of_such_losses_are_refused(forward):
         curvature.hessian(
             lambda p: functional.cross_entropy(torch.func.functional_call(model, p, (X,)), Y), named(model)
         )
+
+
+def test_what_has_no_gradient_counts_as_constant():
+    """Rows of an embedding's padding, and parameters that are read under no_grad (of which a warning tells)."""
+    torch.manual_seed(1)
+    words = nn.Sequential(nn.Embedding(4, 3, padding_idx=0), nn.Flatten(), nn.Linear(6, 3)).double()
+    with torch.no_grad():
+        words[0].weight[0] = 0.7  # read, though its gradient is 0
+    loss = curvature.empirical_loss(words, functional.cross_entropy, torch.arange(24).reshape(12, 2) % 4, Y)
+    for function in (curvature.hessian, curvature.gauss_newton):
+        matrix = function(loss, named(words))
+        assert not matrix[:3].any() and matrix[3:].any()
+    torch.manual_seed(1)
+    model = Between(trunk_without_gradient).double()
+    with pytest.warns(UserWarning, match=r"do not reach the loss.*'a\.weight', 'a\.bias'"):
+        loss = curvature.empirical_loss(model, functional.cross_entropy, X, Y)
+    matrix = curvature.hessian(loss, named(model))
+    frozen = {name: entry for name, entry in named(model).items() if name.startswith("b")}
+    model.a.requires_grad_(False)
+    rest = curvature.hessian(curvature.empirical_loss(model, functional.cross_entropy, X, Y), frozen)
+    assert torch.allclose(matrix[25:, 25:], rest, atol=1e-13) and not matrix[:25].any()
 
 
 def test_the_refusal_names_the_parameters():

@@ -159,7 +159,7 @@ class Passes:
         largest = vector.abs().amax()
         if x.is_meta or x.dtype not in (torch.float32, torch.float64) or not bool(largest > 0):
             return
-        along = vector / largest
+        along = torch.where(gradient != 0, vector / largest, 0.0)
 
         def value(point: Vector) -> Tensor:
             self._rewind()
@@ -172,7 +172,7 @@ class Passes:
 
         gap = contradiction((gradient * along).sum(), value, x, along)
         if gap is None and names:
-            gap = contradiction(product / largest, slope, x, along)
+            gap = contradiction(product / largest, slope, x, vector / largest)
         if gap is not None:
             del self._proofs["second"]
             through = f" through {', '.join(names)}" if names else ""
