@@ -57,9 +57,17 @@ def test_numbers_shared_by_all_runs_are_refused(kind):
         wb.sweep(REFUSED[kind], seed=[1, 2])
 
 
-def test_a_generator_that_is_seeded_inside_is_a_constant():
-    found = wb.sweep(lambda seed: {"x": seed + np.random.default_rng(7).normal()}, seed=[1, 2]).x
-    np.testing.assert_array_equal(found, np.array([1, 2]) + np.random.default_rng(7).normal())
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: np.random.default_rng(7).normal(),
+        lambda: np.random.RandomState(7).randn(),
+        lambda: random.Random(7).random(),
+    ],
+)
+def test_a_generator_that_is_seeded_inside_is_a_constant(draw):
+    found = wb.sweep(lambda seed: {"x": seed + draw()}, seed=[1, 2]).x
+    np.testing.assert_array_equal(found, np.array([1, 2]) + draw())
 
 
 def test_numbers_drawn_by_the_runs_seed_may_come_from_numpys_old_generator():

@@ -123,7 +123,10 @@ def drawn_by_seed() -> Iterator[None]:
 # pyrefly: ignore[deprecated]
 @contextlib.contextmanager
 def _unseeded(fresh: list[str]) -> Iterator[None]:
-    """Notes when NumPy seeds a new generator from the machine's entropy."""
+    """Notes when NumPy seeds a new generator from the machine's entropy.
+
+    RandomState(seed) draws entropy too, which its seed then replaces: told apart by the arguments of the call.
+    """
     source = np.random.bit_generator
     original = getattr(source, "randbits", None)
     if original is None:
@@ -131,7 +134,10 @@ def _unseeded(fresh: list[str]) -> Iterator[None]:
         return
 
     def noted(bits: int) -> int:
-        fresh.append("a new NumPy generator without a seed")
+        caller = sys._getframe(1)
+        arguments = caller.f_code.co_code[caller.f_lasti + 1]
+        if "RandomState" not in caller.f_code.co_names or not arguments:
+            fresh.append("a new NumPy generator without a seed")
         return original(bits)
 
     source.randbits = noted  # type: ignore[attr-defined]
