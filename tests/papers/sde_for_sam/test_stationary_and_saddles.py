@@ -112,7 +112,7 @@ def test_the_embedded_saddle_and_its_lowest_value():
     line = torch.linspace(-4, 4, 200_001, dtype=torch.float64)
     scan = sum(float((0.5 * h * line**2 + 0.2 * line**4 - 0.2 / 3 * line**3).min()) for h in problem.h.tolist())
     assert problem.lowest() == pytest.approx(scan, rel=1e-8)
-    found = saddles.embedded_losses([("sgd", 0.0), ("sam", 0.5)], range(10), steps=1500, every=500)
+    found = saddles.embedded_losses({"SGD": ("sgd", 0.0), "SAM 0.5": ("sam", 0.5)}, range(10), steps=1500, every=500)
     ended = (found.isel(step=-1) > 0.5).mean("seed")
     assert ended.sel(arm="SGD") == 1 and ended.sel(arm="SAM 0.5") == 0
 
