@@ -41,7 +41,7 @@ def curves(
     resolution: int = 1,
     rho_run: float = 1.0,
 ) -> xr.Dataset:
-    """s(x) = |x| + |grad f(x)| and |grad f(x)| at every fifth step, of algorithms and SDEs from the same starts on the same noise.
+    """s(x) = |x| + |grad f(x)| and |grad f(x)| every fifth step, of algorithms and SDEs from the same starts on one noise.
 
     Variables "s" and "gradient" over (law, kind, seed, run, rho, step), laws "algorithm", "own", "drift-only" and "sgd" (SGD's
     SDE). A seed draws data and start, its runs are noises. The SDEs' time step is eta/resolution. rho_run multiplies the
@@ -97,7 +97,7 @@ def _path(
 
 
 def error_metric(found: xr.Dataset) -> xr.DataArray:
-    """max_k |mean s(x_k) - mean s(X_{k eta})|/mean_k |mean s(x_k)|, k = 0, 5, 10, ..., means over runs: dims (sde, kind, seed, rho).
+    """max_k |mean s(x_k) - mean s(X_{k eta})|/mean_k |mean s(x_k)|, means over runs, every fifth k: dims (sde, kind, seed, rho).
 
     NaN where a run blew up or DNSAM came within 1e-8 of a stationary point, which its direction divides by.
     """
