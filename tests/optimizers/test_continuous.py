@@ -92,6 +92,21 @@ def test_diffusions_are_the_plain_loop_in_sweeps_and_traced(scheme):
         assert torch.equal(walk(seed)["x"], walk(seed, compile=False)["x"])
 
 
+@dataclass(frozen=True, eq=False)
+class AtOnce(Geometric):
+    def increment(self, oracle, x, dt, dw):
+        return x * (self.a * dt + self.b * dw)
+
+
+@pytest.mark.parametrize("scheme", [EulerMaruyama, Milstein])
+def test_an_equation_may_give_drift_and_diffusion_at_once(scheme):
+    apart, at_once = (
+        wb.run(Bowl(), scheme(equation(0.3, 0.4), 0.01), seed=1, steps=30, progress=False).parameters
+        for equation in (Geometric, AtOnce)
+    )
+    torch.testing.assert_close(at_once, apart, rtol=1e-13, atol=0)
+
+
 @pytest.mark.parametrize(("scheme", "order"), [(EulerMaruyama, 0.5), (Milstein, 1.0)])
 def test_strong_orders_on_one_brownian_path(scheme, order):
     a, b, fine = 0.3, 0.8, 256
