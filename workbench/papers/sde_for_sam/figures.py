@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from scipy.stats import binomtest
 
 from workbench.explorers.scene import decades
@@ -51,7 +52,8 @@ def draw_weak_errors(parts: Mapping[str, xr.DataArray]) -> Figure:
         loglog(ax, shown, "eta", "sde", over=None, guides={r"$\eta$": 1, r"$\sqrt{\eta}$": 0.5})
         ax.set_title(title, fontsize=11)
         ax.set_ylim(decades(float(errors.min()), float(errors.max())))
-        ax.legend(fontsize=8, title=None)
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.legend(fontsize=8, title=None, loc="lower right")
     return figure
 
 
@@ -112,7 +114,7 @@ def draw_tracking(errors: Mapping[str, xr.DataArray]) -> Figure:
         )
         ax.set_title(title, fontsize=11)
         ax.set(xscale="log", yscale="log", xlabel="error of SGD's SDE", ylabel="error of the own SDE")
-        ax.legend(loc="lower right", fontsize=9)
+        ax.legend(loc="upper left", fontsize=9)
     return figure
 
 
