@@ -120,7 +120,7 @@ from workbench.optimizers.sam import (
     zsharp,
 )
 from workbench.optimizers.schedules import Cosine, LinearDecay, StepDecay, SwitchOn
-from workbench.optimizers.torch.adapter import as_torch
+from workbench.optimizers.torch.as_torch import as_torch
 from workbench.optimizers.torch.batch_norm import recompute_batch_norm
 
 __all__ = [

@@ -11,7 +11,6 @@ Two ways of calling `step`:
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Mapping
@@ -34,7 +33,7 @@ from workbench.optimizers.torch.packing import Packing
 from workbench.optimizers.torch.passes import Passes
 from workbench.optimizers.torch.scaling import scaling
 from workbench.optimizers.torch.state import COUNT, States
-from workbench.parameters import Parameters, concrete
+from workbench.parameters import Parameters
 
 _COPIED = (
     "defaults", "state", "param_groups", "rule", "_module", "_loss", "_seed", "_average", "_compile", "_previous", "_groups"
@@ -289,38 +288,3 @@ class RuleOptimizer(torch.optim.Optimizer):
                 stacklevel=5,
             )
         return right
-
-
-def as_torch(
-    rule: Rule,
-    parameters: torch.nn.Module | Iterable[Any],
-    *,
-    loss: Callable[..., Tensor] | None = None,
-    compile: bool = False,
-    seed: Seed | None = None,
-    average: Mapping[str, Average] | None = None,
-) -> RuleOptimizer:
-    """The rule as a `torch.optim.Optimizer`.
-
-    parameters: what torch optimizers take (tensors or parameter groups), or a module together with `loss(outputs, targets)`,
-        whose minibatch mean it must be; then call `step(inputs, targets)`. A group may set `lr` (the rule's step size, which
-        torch's schedulers change), any other number the rule is made of (`rho`, `beta`, ...), and `weight_decay`, which adds
-        weight_decay x to the effective gradient at x.
-    compile: compile the step with `torch.compile` (module form only) where torch.func gives this module's gradient, which is
-        checked once; without a C++ compiler it is traced alone, which still spares groups of samples most of their overhead.
-    seed: of the rule's random numbers, where it asks for any (random ascents).
-    average: averages of the iterates by name, such as {"ema": EMA(0.999)}; see `RuleOptimizer.averaged`.
-
-    All passes of a step draw the same random numbers from torch's generators (equal dropout masks), and buffers such as the
-    statistics of batch normalisation change in the first one alone. In a module of DistributedDataParallel gradients are those
-    averaged over the processes; m_sam ascends in each process by itself.
-    Raises ValueError for sparse gradients, for closures that do not return a loss, for losses that no parameter reaches, and
-    where a rule needs more than the closure can give.
-    """
-    for name in (entry.name for entry in dataclasses.fields(rule)):  # type: ignore[arg-type]
-        value = getattr(rule, name)
-        if isinstance(value, Tensor) and concrete(value) is None:
-            raise ValueError(
-                f"{name} has one value per run; an optimizer drives one module, use wb.sweep for many runs"
-            )
-    return RuleOptimizer(rule, parameters, loss, compile, seed, average)
