@@ -28,14 +28,13 @@ def ends(rule, **options):
 
 @pytest.mark.parametrize("name", SEVERAL)
 def test_a_sweep_over_seed_step_size_and_rho_is_the_loop_in_any_chunks(name):
-    train = ends(SEVERAL[name], steps=3)
+    train = ends(SEVERAL[name], steps=2)
     axes = {"seed": [0, 5], "step_size": [0.05, 0.1], "rho": [0.0, 0.2]}
     found = [wb.sweep(train, **axes, chunk_size=chunk, progress=False) for chunk in (None, 3)]
     np.testing.assert_allclose(found[0].end, found[1].end, rtol=1e-12, atol=1e-14)
-    for seed, step_size, rho in ((0, 0.05, 0.2), (5, 0.1, 0.0)):
-        alone = train(seed, step_size, rho)["end"].value
-        there = found[0].end.sel(seed=seed, step_size=step_size, rho=rho)
-        np.testing.assert_allclose(there, alone, rtol=1e-11, atol=1e-13)
+    alone = train(5, 0.05, 0.2)["end"].value
+    there = found[0].end.sel(seed=5, step_size=0.05, rho=0.2)
+    np.testing.assert_allclose(there, alone, rtol=1e-11, atol=1e-13)
 
 
 @pytest.mark.parametrize(
