@@ -75,27 +75,32 @@ def descents(
 
     found = xr.concat([of(seed) for seed in seeds], xr.DataArray(list(seeds), dims="seed", name="seed"))
     found = found.rename(k="lam").assign_coords(lam=list(lambdas))
-    return found.assign_coords(rho=("lam", radii.numpy()), gamma=("lam", gammas.numpy())).assign_attrs(L=L, mu=mu)
+    return found.assign_coords(rho=("lam", radii.numpy()), gamma=("lam", gammas.numpy())).assign_attrs(L=L, mu=mu, n=n)
 
 
 def over_linear_rate(found: xr.Dataset, spectrum: np.ndarray, gamma: float, rho: float) -> xr.DataArray:
-    """Loss over q^(2t) times the initial one, q = `theory.usam_rate`: dims (seed, step), without step 0."""
-    after = found.loss.sel(step=found.step > 0)
-    return after / theory.usam_rate(spectrum, gamma, rho) ** (2.0 * after.step)
+    """Loss over q^(2t) times the initial one, q = `theory.usam_rate`: dims (seed, step), without step 0 and without steps at
+    which q^(2t) is below 1e-200, near which squares vanish.
+    """
+    bound = theory.usam_rate(spectrum, gamma, rho) ** (2.0 * found.step)
+    return (found.loss / bound).isel(step=np.flatnonzero((found.step > 0) & (bound > 1e-200)))
 
 
 def over_plateau(found: xr.Dataset, least: float = 1e-3) -> xr.Dataset:
     """The final levels of lam > 0 beside the closed form: dims (seed, lam).
 
-    `deviation` = |level/closed - 1| in units of the loss outside the top direction over that inside, to which the closed form is
-    exact; NaN where that is above `least`, for then the run has not settled. `closed` is the level over the initial loss.
+    `deviation` = |level/closed - 1| in units of its computed error: the loss outside the top direction over that inside, to which
+    the closed form is exact, plus rounding. NaN where the former is above `least`, for then the run has not settled. `level` and
+    `closed` are over the initial loss.
     """
     ran = found.sel(lam=found.lam > 0)
     closed = xr.apply_ufunc(
         lambda gamma, rho, lam: theory.plateau(found.L, gamma, rho, lam), ran.gamma, ran.rho, ran.lam
     )
-    settled = (ran.outside >= 0) & (ran.outside <= least)
-    deviation = (abs(ran.level / closed - 1) / ran.outside).where(settled)
+    settled = abs(ran.outside) <= least
+    # A loss sums n squares; an error of one step lives on for 1/(gamma L) steps.
+    rounding = 4 * (found.attrs["n"] + 1 / (ran.gamma * found.L)) * np.finfo(np.float64).eps
+    deviation = (abs(ran.level / closed - 1) / (abs(ran.outside) + rounding)).where(settled)
     relative = ran.level / ran.start
     return xr.Dataset(
         {"deviation": deviation, "level": relative.where(settled), "closed": closed / ran.start}
