@@ -53,6 +53,7 @@ def least_variation_norm(points: Points, *, tol: float = 1e-8, rounds: int = 100
     inputs, labels = points.inputs.numpy(), points.labels.numpy()
     if len(labels) > LARGEST:
         raise ValueError(f"points must be at most {LARGEST} (2^n activation patterns), got {len(labels)}")
+    norm, lower = np.inf, -np.inf
     patterns = np.array(list(itertools.product((1.0, -1.0), repeat=len(labels))))
     directions = _unit(np.vstack([_interior(inputs, pattern) for pattern in patterns]))
     for _ in range(rounds):

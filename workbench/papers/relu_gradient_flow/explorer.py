@@ -61,6 +61,7 @@ def compute(
     until = horizon(points, gd_lambda, settle=14.0)
     losses = []
     for _ in range(int(until / dt)):
+        # pyrefly: ignore[bad-argument-type]
         losses.append(float(network.loss(state)))
         state, _ = rule.step(oracle, state, ())  # type: ignore[arg-type]  # pyrefly: ignore[bad-argument-type]
     # pyrefly: ignore[bad-argument-type]
