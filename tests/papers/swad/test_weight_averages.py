@@ -130,3 +130,23 @@ def test_what_does_not_fit_is_refused(trained):
         trajectory(problem, wb.optimizers.adam(0.05), seed=0, steps=60, every=7, batch_size=20)
     with pytest.raises(ValueError, match="no method called SWAG"):
         solutions(problem, path, methods=["SWAG"])
+
+
+def test_half_of_the_held_out_samples_chooses_and_the_other_judges(trained):
+    problem, path, _ = trained
+    found = measures.held_out(problem, path, {"ERM last": path.checkpoints[-1]})
+    assert list(found.coords["held"]) == ["ERM even", "ERM last"] and list(found.coords["half"]) == ["even", "odd"]
+    right = []
+    for vector in path.checkpoints:
+        outputs = problem.outputs(as_parameters(path, vector.float()), problem.validation_inputs)
+        right.append((outputs.argmax(-1) == problem.validation_targets.argmax(-1)).double())
+    halves = torch.stack([torch.stack([one[0::2].mean(), one[1::2].mean()]) for one in right])
+    expected = torch.stack([halves[halves[:, 0].argmax()], halves[-1]])
+    torch.testing.assert_close(found.value.double(), expected, rtol=0, atol=1e-6)
+
+
+def test_the_scatter_of_checkpoints_and_of_the_running_average(trained):
+    problem, path, _ = trained
+    found = measures.fluctuation(problem, path).value
+    smooth = torch.stack([metrics_of(problem, path, vector)[3] for vector in path.ema[-6:]])
+    torch.testing.assert_close(found, torch.stack([path.metrics[-6:, 3].std(), smooth.std()]))

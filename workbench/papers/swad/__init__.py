@@ -11,17 +11,21 @@ from workbench.papers.swad.figures import (
     draw_switch,
     draw_windows,
 )
+from workbench.papers.swad.gains import (
+    accuracies,
+    centre_gain,
+    flatness_ratio,
+    fluctuations,
+    held_out_gain,
+    own_checkpoints,
+)
 from workbench.papers.swad.left_out import DIGITS, n_domains
 from workbench.papers.swad.study import (
     Experiment,
-    accuracies,
     bounds,
-    centre_gain,
     compared,
     experiment,
-    flatness_ratio,
     identity_gap,
-    own_checkpoints,
     risk_gap,
     shifted_risks,
     study,
@@ -48,6 +52,8 @@ __all__ = [
     "experiment",
     "explorer",
     "flatness_ratio",
+    "fluctuations",
+    "held_out_gain",
     "identity_gap",
     "n_domains",
     "own_checkpoints",

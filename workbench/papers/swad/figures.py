@@ -14,7 +14,8 @@ import workbench as wb
 from workbench.figures.style import GUIDE
 from workbench.papers.swad import left_out_measures as measures
 from workbench.papers.swad import weight_averages as averages
-from workbench.papers.swad.study import CURVES, GRID, LANDSCAPES, accuracies, hand_valley
+from workbench.papers.swad.gains import accuracies
+from workbench.papers.swad.study import CURVES, GRID, LANDSCAPES, hand_valley
 from workbench.papers.swad.threshold_domains import ThresholdDomains
 
 BLUE, ORANGE, GREEN = wb.figures.PALETTE[:3]
@@ -68,7 +69,7 @@ def draw_switch() -> Figure:
     left.set(xlabel="parameter $x$", ylabel="robust loss", title="the second landscape")
     left.legend(loc="lower center", bbox_to_anchor=(0.46, 0.0))
     factors = np.linspace(0, 2, 41)
-    for scene, colour in zip(LANDSCAPES, (GREEN, BLUE), strict=True):
+    for scene, colour in zip(LANDSCAPES, (GREEN, BLUE, ORANGE), strict=True):
         for name, half, style in (("sharp", x < 0, "-"), ("flat", x >= 0, "--")):
             lowest = [float(scene.robust_loss(x[half], factor * scene.switch_radius).min()) for factor in factors]
             right.plot(factors, lowest, style, color=colour, label=rf"{name}, $\gamma_c={scene.switch_radius:.3f}$")

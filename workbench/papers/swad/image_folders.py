@@ -137,8 +137,16 @@ class LeftOutImages(Problem[dict[str, Tensor]]):
         return dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
 
     def evaluate(self, parameters: dict[str, Tensor], part: str) -> tuple[Tensor, Tensor]:
-        """Loss and accuracy on "source" (training images), "validation" or "target"."""
-        numbers = {"source": self.training, "validation": self.validation, "target": self.target}[part]
+        """Loss and accuracy on "source" (training images), "validation", every second of these ("validation even",
+        "validation odd") or "target".
+        """
+        numbers = {
+            "source": self.training,
+            "validation": self.validation,
+            "validation even": self.validation[::2],
+            "validation odd": self.validation[1::2],
+            "target": self.target,
+        }[part]
         return self._evaluate(parameters, numbers)
 
     def part_loss(self, part: str, samples: int | None = None) -> Callable[[dict[str, Tensor]], Tensor]:

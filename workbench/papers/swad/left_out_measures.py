@@ -50,6 +50,31 @@ def surface(
     return Labelled(values, ("n_tolerance", "tolerance"), coords, "fraction", "target accuracy of SWAD")
 
 
+def held_out(problem: Any, path: Trajectory, vectors: Mapping[str, Tensor]) -> Labelled:
+    """[held, half] accuracy on every second held-out sample of the sources, even and odd ones.
+
+    Beside the solutions "ERM even": the checkpoint of best accuracy on the even ones.
+    """
+
+    def reached(vector: Tensor) -> Tensor:
+        at = as_parameters(path, vector)
+        return torch.stack([problem.evaluate(at, f"validation {half}")[1].cpu() for half in ("even", "odd")])
+
+    scores = torch.stack([reached(vector) for vector in path.checkpoints])
+    chosen = scores[:, 0].nan_to_num(-1.0).argmax().reshape(1)
+    values = torch.cat([scores.index_select(0, chosen), torch.stack([reached(vector) for vector in vectors.values()])])
+    coords = {"held": ["ERM even", *vectors], "half": ["even", "odd"]}
+    return Labelled(values, ("held", "half"), coords, "fraction", "accuracy on half of the held-out samples")
+
+
+def fluctuation(problem: Any, path: Trajectory) -> Labelled:
+    """[path] scatter of target accuracy over the last half of the evaluations: of checkpoints, of the running average."""
+    last = slice(-(len(path.steps) // 2), None)
+    smooth = [problem.evaluate(as_parameters(path, vector), "target")[1].cpu() for vector in path.ema[last]]
+    values = torch.stack([path.metrics[last, 3].std(), torch.stack(smooth).std()])
+    return Labelled(values, ("path",), {"path": ["checkpoint", "EMA"]}, "fraction", "scatter of target accuracy")
+
+
 def any_place(problem: Any, path: Trajectory, window: Any) -> Labelled:
     """Target accuracy of an average as long as the window, mean over all its places in the run (enumerated)."""
     total = len(path.steps)

@@ -58,7 +58,8 @@ class LeftOutDigits(Classifier):
 
     def evaluate(self, parameters: dict[str, Tensor], part: str) -> tuple[Tensor, Tensor]:
         """Loss and accuracy in one forward pass. Parts: "source" (training samples with the labels trained on),
-        "validation" (held-out samples of the sources), "target" (the domain left out, true labels).
+        "validation" (held-out samples of the sources; "validation even", "validation odd" every second of them), "target"
+        (the domain left out, true labels).
         """
         inputs, targets = self._samples(part)
         outputs = self.outputs(_single(parameters), inputs)
@@ -82,10 +83,12 @@ class LeftOutDigits(Classifier):
     def _samples(self, part: str) -> tuple[Tensor, Tensor]:
         if part == "source":
             return self.inputs.to(EVALUATION), self.targets.to(EVALUATION)
-        return {
-            "validation": (self.validation_inputs, self.validation_targets),
-            "target": (self.test_inputs, self.test_targets),
-        }[part]
+        if part == "target":
+            return self.test_inputs, self.test_targets
+        taken = {"validation": slice(None), "validation even": slice(0, None, 2), "validation odd": slice(1, None, 2)}[
+            part
+        ]
+        return self.validation_inputs[taken], self.validation_targets[taken]
 
     @property
     def measures(self) -> Mapping[str, Measure]:

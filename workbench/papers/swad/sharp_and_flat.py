@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
+from scipy import optimize
 from torch import Tensor
 
 from workbench.checks import require_positive
@@ -49,6 +50,21 @@ class SharpAndFlat(Problem[Tensor]):
     def switch_radius(self) -> float:
         """gamma_c = sqrt(-ln h / (1/sharp^2 - 1/flat^2))."""
         return math.sqrt(-math.log(self.depth) / (1 / self.sharp**2 - 1 / self.flat**2))
+
+    @property
+    def latest_switch(self) -> float:
+        """Root of the balance where the flat well's tail deepens the sharp one; the switch lies between `switch_radius` and it.
+
+        exp(-(g/sharp)^2) + depth exp(-((2.2 - g)/flat)^2) = depth exp(-(g/flat)^2), at the end of the ball nearer to the
+        flat well, where the tail is largest.
+        """
+        sharp, flat, depth = float(self.sharp), float(self.flat), float(self.depth)
+
+        def gap(gamma: float) -> float:
+            tail = depth * math.exp(-(((FLAT - SHARP - gamma) / flat) ** 2))
+            return math.exp(-((gamma / sharp) ** 2)) + tail - depth * math.exp(-((gamma / flat) ** 2))
+
+        return float(optimize.brentq(gap, self.switch_radius, min(flat, 4 * self.switch_radius), xtol=1e-14))
 
     def robust_loss(
         self, x: Float[Tensor, " point"], gamma: float | Tensor, points: int = 201

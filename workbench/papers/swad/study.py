@@ -38,7 +38,7 @@ RELEASED = {
     "E, never converges": {8: 1.0},
 }
 """The published code's weights on these curves, by evaluation."""
-LANDSCAPES = (SharpAndFlat(0.12, 0.7, 0.97), SharpAndFlat(0.3, 0.7, 0.9))
+LANDSCAPES = (SharpAndFlat(0.12, 0.7, 0.97), SharpAndFlat(0.3, 0.7, 0.9), SharpAndFlat(0.2, 0.8, 0.95))
 GRID: dict[str, list] = {"tolerances": [1.05, 1.1, 1.2, 1.3, 1.5], "n_tolerances": [3, 6, 10]}
 RELATIVE_RADII = [0.05, 0.2]
 
@@ -115,12 +115,18 @@ def risk_gap(among: str = "target") -> float:
 
 
 def switches(one_width: bool = False) -> list[float]:
-    """Relative error of the switch radius's formula at every landscape; with the sharp well's width alone as a control."""
-    errors = []
+    """How far the measured switch lies outside [gamma_c, its value with the other well's tail], relative, by landscape.
+
+    As a control with the flat well taken for a plain: gamma_c = sharp sqrt(-ln h).
+    """
+    outside = []
     for scene in LANDSCAPES:
-        formula = float(scene.sharp) * (-np.log(float(scene.depth))) ** 0.5 if one_width else scene.switch_radius
-        errors.append(scene.measured_switch() / formula - 1)
-    return errors
+        first, last, measured = scene.switch_radius, scene.latest_switch, scene.measured_switch()
+        if one_width:
+            alone = float(scene.sharp) * (-np.log(float(scene.depth))) ** 0.5
+            first, last = alone, last * alone / first
+        outside.append(max(first - measured, measured - last) / first)
+    return outside
 
 
 def shifted_risks(factor: float = 2.0) -> list[float]:
@@ -217,6 +223,7 @@ def study(
             "curves": measures.curves(path),
             "accuracy": measures.compared(problem, path, made),
             "any_place": measures.any_place(problem, path, valley),
+            "fluctuation": measures.fluctuation(problem, path),
             "start": valley.start,
             "end": valley.end,
             "closed": valley.closed,
@@ -242,6 +249,7 @@ def compared(
         valley = averages.valley(path, variant=experiment.variant, **experiment.window)
         return {
             "accuracy": measures.compared(problem, path, made),
+            "held_out": measures.held_out(problem, path, made),
             "curves": measures.curves(path),
             "start": valley.start,
             "end": valley.end,
@@ -249,36 +257,3 @@ def compared(
         }
 
     return wb.sweep(one, static=experiment.static, seed=list(seeds), target=list(targets))
-
-
-def accuracies(result: xr.Dataset, quantity: str = "target accuracy") -> xr.DataArray:
-    """(seed, weights) per cent, mean over the domains left out; "any place" beside the solutions where it was measured."""
-    found = 100 * result.accuracy.rename(solution="weights").sel(quantity=quantity, drop=True).mean("target")
-    if quantity == "target accuracy" and "any_place" in result:
-        place = 100 * result.any_place.mean("target").expand_dims(weights=["any place"])
-        found = xr.concat([found, place], "weights")
-    return found
-
-
-def own_checkpoints(result: xr.Dataset) -> xr.DataArray:
-    """(seed) per cent: mean target accuracy of the checkpoints inside the window, mean over the domains left out."""
-    number = xr.DataArray(np.arange(result.sizes["step"]), dims="step")
-    inside = (number >= result.start) & (number <= result.end)
-    reached = result.curves.sel(quantity="target accuracy", drop=True).drop_vars("step", errors="ignore")
-    return 100 * reached.where(inside).mean("step").mean("target")
-
-
-def flatness_ratio(result: xr.Dataset, kind: str, part: str, first: str, second: str) -> xr.DataArray:
-    """(seed) geometric mean over all radii of F_first/F_second, means over the domains left out, both positive."""
-    axis = "radius" if kind == "flatness" else "relative_radius"
-    mean = result[kind].sel(part=part, drop=True).mean("target")
-    ratio = mean.sel(point=first, drop=True) / mean.sel(point=second, drop=True)
-    # pyrefly: ignore[bad-argument-type]
-    return np.exp(np.log(ratio).mean(axis))
-
-
-def centre_gain(result: xr.Dataset, of: str = "mean") -> dict[str, xr.DataArray]:
-    """(seed) the mean of three checkpoints minus the mean of their values: target accuracy in pp, target loss."""
-    own = result.centre.sel(place=of) - result.centre.sel(place=["first", "second", "third"]).mean("place")
-    own = own.mean("target")
-    return {"accuracy": 100 * own.sel(quantity="target accuracy"), "loss": own.sel(quantity="target loss")}

@@ -47,7 +47,7 @@ class LeftOut(Protocol):
     def initial(self, seed: Any) -> Any: ...
 
     def evaluate(self, parameters: Any, part: str) -> tuple[Tensor, Tensor]:
-        """Loss and accuracy on "validation" or "target"."""
+        """Loss and accuracy on "validation", every second sample of it ("validation even", "validation odd") or "target"."""
         ...
 
 
