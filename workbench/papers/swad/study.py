@@ -226,6 +226,7 @@ def study(
             "fluctuation": measures.fluctuation(problem, path),
             "start": valley.start,
             "end": valley.end,
+            "converged": valley.converged,
             "closed": valley.closed,
             "threshold": valley.threshold,
             "centre": measures.centre(problem, path),
@@ -253,6 +254,7 @@ def compared(
             "curves": measures.curves(path),
             "start": valley.start,
             "end": valley.end,
+            "converged": valley.converged,
             "closed": valley.closed,
         }
 
