@@ -87,3 +87,12 @@ def test_robust_loss_is_the_largest_nearby():
 def test_wells_out_of_range_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
         SharpAndFlat(*values)
+
+
+def test_the_mixture_of_the_sources_is_no_target():
+    domains = ThresholdDomains()
+    p, q, r = (stats.beta(*shape).pdf for shape in domains.sources)
+    mixture = lambda x: (p(x) + q(x) + r(x)) / 3  # noqa: E731
+    parts = [integrate.quad(lambda x, f=f: abs(f(x) - mixture(x)), 0, 1, limit=200)[0] for f in (p, q, r)]
+    assert domains.divergence_to_mixture == pytest.approx(np.mean(parts), abs=1e-6)
+    assert np.abs(domains.source_risk - domains.target_risk).max() > domains.divergence_to_mixture / 2

@@ -17,6 +17,7 @@ from workbench.papers.swad.gains import (
     flatness_ratio,
     fluctuations,
     held_out_gain,
+    judged,
     own_checkpoints,
 )
 from workbench.papers.swad.left_out import DIGITS, n_domains
@@ -55,6 +56,7 @@ __all__ = [
     "fluctuations",
     "held_out_gain",
     "identity_gap",
+    "judged",
     "n_domains",
     "own_checkpoints",
     "risk_gap",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+import workbench as wb
+
 
 def accuracies(result: xr.Dataset, quantity: str = "target accuracy") -> xr.DataArray:
     """(seed, weights) per cent, mean over the domains left out; "any place" beside the solutions where it was measured."""
@@ -21,6 +23,23 @@ def own_checkpoints(result: xr.Dataset) -> xr.DataArray:
     inside = (number >= result.start) & (number <= result.end)
     reached = result.curves.sel(quantity="target accuracy", drop=True).drop_vars("step", errors="ignore")
     return 100 * reached.where(inside).mean("step").mean("target")
+
+
+def one_checkpoint(result: xr.Dataset) -> xr.DataArray:
+    """(seed) per cent: target accuracy of one checkpoint of the window, drawn anew for every seed and domain left out."""
+    reached = result.curves.sel(quantity="target accuracy", drop=True).transpose("seed", "target", "step").values
+    start, end = (result[name].transpose("seed", "target").values.astype(int) for name in ("start", "end"))
+    places = [
+        wb.draws.generator(seed, "a checkpoint of the window").random(start.shape[1]) for seed in result.seed.values
+    ]
+    drawn = start + (np.array(places) * (end - start + 1)).astype(int)
+    picked = np.take_along_axis(reached, drawn[..., None], -1)[..., 0].mean(1)
+    return xr.DataArray(100 * picked, dims=("seed",), coords={"seed": result.seed})
+
+
+def judged(result: xr.Dataset, name: str) -> xr.DataArray:
+    """(seed) target accuracy of the weights that are judged as SWAD; "a checkpoint" is one of the window's."""
+    return one_checkpoint(result) if name == "a checkpoint" else accuracies(result).sel(weights=name, drop=True)
 
 
 def fluctuations(result: xr.Dataset, of: str = "checkpoint") -> xr.DataArray:

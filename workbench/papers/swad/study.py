@@ -107,10 +107,10 @@ def bounds(
     return wb.sweep(room, static=["n", "gamma"], seed=list(seeds), n=list(sizes), gamma=list(gammas), progress=False)
 
 
-def risk_gap(among: str = "target") -> float:
-    """max over theta of |source risk - target risk| minus half the mean divergence (to the target; "sources" is a control)."""
+def risk_gap(to: str = "target") -> float:
+    """max over theta of |source risk - target risk| minus half the mean divergence to the target (or to the sources' mixture)."""
     domains = ThresholdDomains()
-    divergence = domains.divergence if among == "target" else domains.divergence_among_sources
+    divergence = domains.divergence if to == "target" else domains.divergence_to_mixture
     return float(np.abs(domains.source_risk - domains.target_risk).max()) - divergence / 2
 
 
