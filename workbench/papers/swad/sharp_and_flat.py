@@ -64,6 +64,7 @@ class SharpAndFlat(Problem[Tensor]):
             tail = depth * math.exp(-(((FLAT - SHARP - gamma) / flat) ** 2))
             return math.exp(-((gamma / sharp) ** 2)) + tail - depth * math.exp(-((gamma / flat) ** 2))
 
+        # pyrefly: ignore[bad-argument-type]
         return float(optimize.brentq(gap, self.switch_radius, min(flat, 4 * self.switch_radius), xtol=1e-14))
 
     def robust_loss(
