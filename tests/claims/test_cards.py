@@ -122,6 +122,7 @@ def test_a_good_card_has_its_claims_in_order(papers):
         ("threshold = 1\n", 'threshold = "1"\n', ["threshold", "finite number"]),
         ("threshold = 1\n", "threshold = nan\n", ["threshold", "finite number"]),
         ("threshold = 1\n", "threshhold = 1\n", ["threshhold", "'threshold'"]),
+        ('statistic = "share"', 'statistic = "position"', ["its contrast to the place"]),
         ("threshold = 0.8", "threshold = 19", ["a share lies in [0, 1]"]),
         ("threshold = 0.8", "threshold = 1", ["no number of seeds", "'value'"]),
         ("threshold = 0.8", "threshold = 0.9", ["wins-small", "20 seeds cannot decide", "36 could"]),

@@ -151,6 +151,10 @@ class Condition(Strict):
             raise ValueError(f"threshold: a ratio is positive, got {self.threshold}")
         if name == "correlation" and not all(-1 <= end <= 1 for end in ends):
             raise ValueError(f"threshold: a correlation lies in [-1, 1], got {self.threshold}")
+        if name == "position" and any(ends):
+            raise ValueError(
+                f"threshold: a position is judged by its contrast to the place `at` (1/2 by default): 0, got {self.threshold}"
+            )
         equivalence = self.relation == "==" and self.random
         if equivalence and self.margin is None:
             raise ValueError(f"margin: '==' on a {name} over seeds is an equivalence claim and needs its margin")
