@@ -84,6 +84,14 @@ def test_the_program_prints_to_anything_and_works_below_a_deep_folder(repository
     assert {record["status"] for record in repository.records()} == {"finished"}
 
 
+def words_of(process):
+    """Its command line; empty where it has just ended."""
+    try:
+        return " ".join(process.cmdline())
+    except (psutil.ZombieProcess, psutil.NoSuchProcess):
+        return ""
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_fork_server_that_dies_is_replaced_and_every_job_finishes_once(repository, tmp_path):
@@ -95,7 +103,7 @@ def test_a_fork_server_that_dies_is_replaced_and_every_job_finishes_once(reposit
     for done in (0, 1):
         wait_until(lambda done=done: len(repository.claims()) > done or (done == 0 and started(faults)))
         for child in psutil.Process(program.pid).children():
-            if any("forkserver" in word for word in child.cmdline()):
+            if "forkserver" in words_of(child):
                 child.kill()
     output, errors = program.communicate(timeout=120)
     assert program.returncode == 0 and not errors, output + errors
@@ -160,7 +168,7 @@ def test_ctrl_c_while_the_workers_start_is_heard_at_once(repository):
     (repository.root / "slow_import.py").write_text("import time\ntime.sleep(60)\n")
     path = os.pathsep.join([str(repository.root), *filter(None, [os.environ.get("PYTHONPATH")])])
     program = repository.start("run", "toy", PYTHONPATH=path, WORKBENCH_PRELOAD="slow_import")
-    wait_until(lambda: any("forkserver" in " ".join(c.cmdline()) for c in psutil.Process(program.pid).children()))
+    wait_until(lambda: any("forkserver" in words_of(child) for child in psutil.Process(program.pid).children()))
     asked = time.monotonic()
     program.send_signal(signal.SIGINT)
     output, errors = program.communicate(timeout=30)

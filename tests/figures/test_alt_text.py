@@ -62,6 +62,7 @@ def test_labels_set_after_drawing_and_hidden_axes(drawn):
 def test_words_live_as_long_as_their_axes():
     from workbench.figures import words
 
+    plt.close("all")  # what other tests left open
     gc.collect()
     before = len(words._WORDS)
     figure, ax = plt.subplots()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from workbench.checks import refuse_outside
 from workbench.optimizers.oracle import Oracle
-from workbench.optimizers.rule import EffectiveGradient, Plain, Remembered, Rule
+from workbench.optimizers.rule import EffectiveGradient, Plain, Remembered, Rule, advanced, remembered
 from workbench.optimizers.schedules import HyperParameter, at
 from workbench.parameters import Parameters, Scalar, tree_map, zeros_like
 
@@ -48,19 +48,19 @@ class Adam(Rule):
 
     @property
     def cost(self) -> float | None:
-        return self.gradient.cost
+        return getattr(self.gradient, "cost", None)
 
     def init(self, parameters: Parameters) -> Any:
         """The state before the first step: an `AdamState`, beside what the effective gradient remembers."""
         start = AdamState(zeros_like(parameters), zeros_like(parameters))
-        return Remembered.of(start, self.gradient.init(parameters))
+        return Remembered.of(start, remembered(self.gradient, parameters))
 
     def step(self, oracle: Oracle, parameters: Parameters, state: Any) -> tuple[Parameters, Any]:
         """One update."""
         own, memory = Remembered.parts(state)
         step_size = at(self.step_size, oracle.step)
         beta, beta_square = at(self.beta, oracle.step), at(self.beta_square, oracle.step)
-        gradient, memory = self.gradient.advance(oracle, parameters, memory)
+        gradient, memory = advanced(self.gradient, oracle, parameters, memory)
         mean = tree_map(lambda m, g: torch.lerp(m, g, _like(1 - beta, m)), own.mean, gradient)
         square = tree_map(lambda v, g: torch.lerp(v, g * g, _like(1 - beta_square, v)), own.square, gradient)
         # Powers in double precision, whatever the parameters are; the step as one quotient, to save passes over memory:

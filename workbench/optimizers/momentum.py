@@ -14,7 +14,17 @@ from jaxtyping import Float
 from workbench.checks import refuse_outside
 from workbench.optimizers.cycles import TwoCycle, number, positive, spectral_radius
 from workbench.optimizers.oracle import Oracle
-from workbench.optimizers.rule import CONSTRUCTORS, EffectiveGradient, Filter, Plain, Remembered, Rule, constant
+from workbench.optimizers.rule import (
+    CONSTRUCTORS,
+    EffectiveGradient,
+    Filter,
+    Plain,
+    Remembered,
+    Rule,
+    advanced,
+    constant,
+    remembered,
+)
 from workbench.optimizers.schedules import HyperParameter, at
 from workbench.parameters import Parameters, Scalar, add_scaled, zeros_like
 
@@ -37,13 +47,13 @@ class Descent(Rule):
 
     @property
     def cost(self) -> float | None:
-        return self.gradient.cost
+        return getattr(self.gradient, "cost", None)
 
     def init(self, parameters: Parameters) -> Any:
-        return self.gradient.init(parameters)
+        return remembered(self.gradient, parameters)
 
     def step(self, oracle: Oracle, parameters: Parameters, state: Any) -> tuple[Parameters, Any]:
-        direction, state = self.gradient.advance(oracle, parameters, state)
+        direction, state = advanced(self.gradient, oracle, parameters, state)
         return add_scaled(parameters, -at(self.step_size, oracle.step), direction), state
 
     def duration(self, oracle: Oracle) -> Scalar:
@@ -108,14 +118,14 @@ class HeavyBall(Descent):
         return f"{self.gradient.name}+heavy_ball"
 
     def init(self, parameters: Parameters) -> Any:
-        return Remembered.of(zeros_like(parameters), self.gradient.init(parameters))
+        return Remembered.of(zeros_like(parameters), remembered(self.gradient, parameters))
 
     def step(self, oracle: Oracle, parameters: Parameters, state: Any) -> tuple[Parameters, Any]:
         return self._move(oracle, parameters, parameters, state)
 
     def _move(self, oracle: Oracle, parameters: Parameters, point: Parameters, state: Any) -> tuple[Parameters, Any]:
         velocity, memory = Remembered.parts(state)
-        direction, memory = self.gradient.advance(oracle, point, memory)
+        direction, memory = advanced(self.gradient, oracle, point, memory)
         velocity = add_scaled(direction, at(self.beta, oracle.step), velocity)
         moved = add_scaled(parameters, -at(self.step_size, oracle.step), velocity)
         return moved, Remembered.of(velocity, memory)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from workbench.checks import refuse_outside
 from workbench.optimizers.oracle import Oracle
-from workbench.optimizers.rule import EffectiveGradient, Plain, Remembered, Rule
+from workbench.optimizers.rule import EffectiveGradient, Plain, Remembered, Rule, advanced, remembered
 from workbench.optimizers.schedules import HyperParameter, at
 from workbench.parameters import Parameters, Scalar, add_scaled, zeros_like
 
@@ -36,14 +36,14 @@ class Muon(Rule):
 
     @property
     def cost(self) -> float | None:
-        return self.gradient.cost
+        return getattr(self.gradient, "cost", None)
 
     def init(self, parameters: Parameters) -> Any:
-        return Remembered.of(zeros_like(parameters), self.gradient.init(parameters))
+        return Remembered.of(zeros_like(parameters), remembered(self.gradient, parameters))
 
     def step(self, oracle: Oracle, parameters: Parameters, state: Any) -> tuple[Parameters, Any]:
         buffer, memory = Remembered.parts(state)
-        gradient, memory = self.gradient.advance(oracle, parameters, memory)
+        gradient, memory = advanced(self.gradient, oracle, parameters, memory)
         buffer = add_scaled(gradient, at(self.mu, oracle.step), buffer)
         tensors = oracle.tensors(buffer)
         direction = oracle.joined(

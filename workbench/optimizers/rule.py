@@ -77,6 +77,18 @@ class Rule:
         return f"{self.name}({', '.join(f'{n}={_short(value)}' for n, value in values.items() if value is not None)})"
 
 
+def remembered(gradient: Any, parameters: Parameters) -> Any:
+    """What an effective gradient remembers before the first step; nothing where it is any callable (oracle, parameters)."""
+    return gradient.init(parameters) if hasattr(gradient, "init") else ()
+
+
+def advanced(gradient: Any, oracle: Oracle, parameters: Parameters, memory: Any) -> tuple[Parameters, Any]:
+    """The effective gradient at the parameters, and what it remembers from there on."""
+    if hasattr(gradient, "advance"):
+        return gradient.advance(oracle, parameters, memory)
+    return gradient(oracle, parameters), memory
+
+
 class EffectiveGradient:
     """The field g~ that a rule follows instead of the gradient g: g itself, or the gradient at a displaced point.
 

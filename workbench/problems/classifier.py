@@ -98,7 +98,7 @@ class Classifier(Problem[dict[str, Tensor]]):
     def output_loss(self, outputs: Float[Tensor, "sample output"], batch: Batch) -> Float[Tensor, ""]:
         return self._loss(outputs, batch[1])
 
-    def _loss(self, outputs: Float[Tensor, "sample output"], targets: Float[Tensor, "sample output"]) -> Tensor:
+    def _loss(self, outputs: Float[Tensor, "sample ..."], targets: Float[Tensor, "sample ..."]) -> Tensor:
         if outputs.shape != targets.shape:
             advice = "for a model with another number of classes than the data give n_classes"
             classes = self.classification and outputs.dim() == 2 and outputs.shape[0] == targets.shape[0]

@@ -104,7 +104,10 @@ def measured(task: Task, drawn: Drawn, end: Any, diverged: Tensor, sharp: bool, 
 
 
 def sharpness(problem: Any, parameters: Any, seed: Any, steps: int = 12) -> Tensor:
-    """The Hessian's Rayleigh quotient after so many power steps on the training loss, from a random start."""
+    """The Hessian's Rayleigh quotient after so many power steps on the training loss, from a random start.
+
+    Tends to the eigenvalue of largest size, near a minimum the top one.
+    """
     first = leaves(parameters)[0]
     vector = normalised(unravel(draws.normal(seed, (count(parameters),), stream="power").to(first.dtype), parameters))
 
