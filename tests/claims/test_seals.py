@@ -175,6 +175,8 @@ def test_no_committed_claim_was_changed_after_its_verdict_and_none_is_a_surprise
         court = seals.read(card.folder)
         assert seals.broken(card.content, court) == {}, slug
         recorded = {name: one["committed"] for name, one in court.get("audit", {}).get("claims", {}).items()}
-        recorded = {name: verdict for name, verdict in recorded.items() if verdict != "not run"}  # nobody can be surprised
+        recorded = {
+            name: verdict for name, verdict in recorded.items() if verdict != "not run"
+        }  # nobody can be surprised
         surprises = {n: v for n, v in recorded.items() if n in card.claims and card.claims[n].expected not in (None, v)}
         assert surprises == {}, slug

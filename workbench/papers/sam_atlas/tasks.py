@@ -115,7 +115,7 @@ def available(chosen: dict[str, Task]) -> dict[str, Task]:
         try:
             _ = task.loaded
         except data.DataNotFoundError as error:
-            print(f"{name} is left out: {error}")
+            print(f"{name} is left out: {str(error).partition(chr(10))[0]}")
         else:
             found[name] = task
     return found
