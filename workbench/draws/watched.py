@@ -98,8 +98,10 @@ def _state(generator: Any) -> Any:
     if isinstance(generator, np.random.Generator):
         return pickle.dumps(generator.bit_generator.state)
     if isinstance(generator, np.random.RandomState):
-        state = generator.get_state(legacy=False)["state"]
-        return (state["key"].tobytes(), state["pos"]) if "key" in state else pickle.dumps(state)
+        # With the second number of a pair of normal ones, which waits for the next call.
+        whole = generator.get_state(legacy=False)
+        state, waiting = whole["state"], (whole["has_gauss"], whole["gauss"])
+        return (state["key"].tobytes(), state["pos"], waiting) if "key" in state else pickle.dumps(whole)
     if isinstance(generator, random.Random):
         return generator.getstate()
     return generator.get_state().numpy().tobytes()
