@@ -22,7 +22,7 @@ from scipy.optimize import brentq
 
 from workbench import memory
 from workbench.dynamics.moments.lift import lift, packed
-from workbench.dynamics.moments.linear_step import LinearStep, Output, Steps, squared, wanted_steps
+from workbench.dynamics.moments.linear_step import LinearStep, Output, Steps, squared, wanted_outputs, wanted_steps
 from workbench.problems.linear.designs import NoiseLaw
 
 _BLOCK = 256
@@ -104,10 +104,7 @@ class CoordinateMoments:
         outputs: Iterable[str] | None = None,
     ) -> xr.Dataset:
         """`risk` of several outputs (all by default) from one recursion."""
-        names = list(self.outputs) if outputs is None else list(outputs)
-        for name in names:
-            if name not in self.outputs:
-                raise ValueError(f"output must be one of {', '.join(self.outputs)}, got {name!r}")
+        names = wanted_outputs(self.outputs, outputs)
         kept = self.moments(start, steps, at)
         dims = ("step", *(("start",) if np.ndim(start) > 1 else ()))
         curves = {}

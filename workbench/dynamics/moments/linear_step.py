@@ -97,3 +97,12 @@ def wanted_steps(steps: int, at: Iterable[int] | None) -> list[int]:
     if wanted and not 0 <= wanted[0] <= wanted[-1] <= steps:
         raise ValueError(f"at must lie in 0..{steps}, got {wanted[0]}..{wanted[-1]}")
     return wanted
+
+
+def wanted_outputs(outputs: Mapping[str, Output], names: Iterable[str] | None) -> list[str]:
+    """The outputs asked for, all by default; ValueError for one that the method does not have."""
+    wanted = list(outputs) if names is None else list(names)
+    for name in wanted:
+        if name not in outputs:
+            raise ValueError(f"output must be one of {', '.join(outputs)}, got {name!r}")
+    return wanted

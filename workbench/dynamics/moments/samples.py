@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from workbench import memory
 from workbench.dynamics.moments.lift import expected_lift, packed, spectral_radius, unpacked
-from workbench.dynamics.moments.linear_step import LinearStep, Output, Steps, squared, wanted_steps
+from workbench.dynamics.moments.linear_step import LinearStep, Output, Steps, squared, wanted_outputs, wanted_steps
 from workbench.problems.linear.designs import FiniteData
 
 State = Float[np.ndarray, "row column"]
@@ -94,10 +94,7 @@ class SampleMoments:
         outputs: Iterable[str] | None = None,
     ) -> xr.Dataset:
         """`risk` of several outputs (all by default) from one recursion."""
-        names = list(self.outputs) if outputs is None else list(outputs)
-        for name in names:
-            if name not in self.outputs:
-                raise ValueError(f"output must be one of {', '.join(self.outputs)}, got {name!r}")
+        names = wanted_outputs(self.outputs, outputs)
         wanted, found = wanted_steps(steps, at), {name: [] for name in names}
         first = np.asarray(start, dtype=np.float64)
         if first.shape != (self.data.inputs.shape[1],):
