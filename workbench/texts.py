@@ -1,8 +1,11 @@
-"""Reading text files that people saved with whatever editor they have."""
+"""Reading text files that people saved with whatever editor they have, and what of a Python file is code."""
 
 from __future__ import annotations
 
+import ast
 import codecs
+import contextlib
+import hashlib
 from pathlib import Path
 
 _MARKS = {  # the longer ones first: UTF-32's begins like UTF-16's
@@ -36,3 +39,27 @@ def decoded(content: bytes, path: Path) -> str:
     if "\0" in text:
         raise ValueError(f"{path}: holds zero bytes, so it is no text file or a damaged one")
     return text.replace("\r\n", "\n")
+
+
+def code_hash(path: Path) -> str:
+    """First 16 hex digits of the SHA-256 of a Python file without its docstrings: what it does, not what it says of itself.
+
+    Comments count, since only a parser tells them from text. A file that does not parse counts as it is.
+    """
+    content = path.read_bytes()
+    with contextlib.suppress(SyntaxError, ValueError):
+        content = b"".join(_without_docstrings(content))
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _without_docstrings(content: bytes) -> list[bytes]:
+    lines, inside = content.splitlines(keepends=True), [ast.parse(content)]
+    while inside:
+        node = inside.pop()
+        inside += [one for one in node.body if isinstance(one, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))]
+        if ast.get_docstring(node, clean=False) is not None:
+            words = node.body[0]
+            first, last = words.lineno - 1, words.end_lineno - 1
+            kept = lines[first][: words.col_offset] + b'""' + lines[last][words.end_col_offset :]
+            lines[first : last + 1] = [kept] + [b""] * (last - first)
+    return lines

@@ -6,7 +6,6 @@ process and its children open, files are noted there; elsewhere Python's own aud
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
@@ -14,6 +13,8 @@ import time
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from workbench.texts import code_hash
 
 # Modules of this package that carry a job rather than compute its results.
 CARRIERS = ("workbench.batch", "workbench.cli")
@@ -42,11 +43,6 @@ def package_folder() -> Path:
     return Path(__file__).resolve().parents[2]
 
 
-def source_hash(path: Path) -> str:
-    """First 16 hex digits of the SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-
-
 def module_name(path: Path) -> str:
     """Name of the module of this package in a source file."""
     folder = package_folder()
@@ -54,9 +50,9 @@ def module_name(path: Path) -> str:
 
 
 def module_hashes() -> dict[str, str]:
-    """Hash of the source of every `workbench` module on disk that can take part in a result, by its name."""
+    """Hash of the code of every `workbench` module on disk that can take part in a result, by its name."""
     names = {path: module_name(path) for path in sorted(package_folder().rglob("*.py"))}
-    return {name: source_hash(path) for path, name in names.items() if not name.startswith(CARRIERS)}
+    return {name: code_hash(path) for path, name in names.items() if not name.startswith(CARRIERS)}
 
 
 def state_of(path: str) -> State | None:

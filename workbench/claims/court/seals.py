@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from workbench.texts import code_hash
+
 from ..errors import ParameterError
 from ..parameters.values import Parameters
 from ..recording import write_atomically
@@ -110,13 +112,13 @@ def stale(court: Mapping[str, Any]) -> bool:
 
 
 def modules_hash(names: list[str]) -> str:
-    """Hash of the sources of the package's modules, by name."""
+    """Hash of the code of the package's modules, by name."""
     package = Path(__file__).resolve().parents[3]
     total = hashlib.sha256()
     for name in sorted(names):
         base = package.joinpath(*name.split("."))
         source = next((p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()), None)
-        total.update(f"{name}\0".encode() + (source.read_bytes() if source else b""))
+        total.update(f"{name}\0{code_hash(source) if source else ''}\0".encode())
     return total.hexdigest()[:16]
 
 
