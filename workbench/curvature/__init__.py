@@ -13,16 +13,12 @@ from .measures.average_case import FlatnessProfile, average_case, flatness
 from .measures.interpolation import LossPlane, interpolate, loss_plane
 from .measures.sharpness import rescaled, sharpness, sharpness_with_residual
 from .measures.worst_case import m_sharpness, quadratic_worst_case, worst_case
-from .per_sample import (
-    gradient_covariance,
-    gradient_covariance_spectrum,
-    gradient_signal_to_noise,
-    per_sample_gradient_norms,
-    per_sample_gradients,
-)
 from .products import hessian_vector_product, hvp_operator
+from .samples.covariance import gradient_covariance, gradient_covariance_spectrum, gradient_signal_to_noise
+from .samples.gradients import per_sample_gradient_norms, per_sample_gradients
 from .spectra.density import SpectralDensity, spectral_density
-from .spectra.lanczos import ConvergenceError, EigenPairs, top_eigenpairs
+from .spectra.eigenpairs import ConvergenceError, EigenPairs
+from .spectra.lanczos import top_eigenpairs
 from .spectra.outliers import outlier_structure
 from .spectra.spectrum import spectrum
 from .spectra.trace import Estimate, diagonal, frobenius_norm, trace

@@ -17,8 +17,8 @@ from workbench.curvature.flat import Loss, flatten, require_full_precision, size
 from workbench.curvature.hessian import hessian_rows, require_dense, symmetrised
 from workbench.curvature.layers.structured import recognised
 from workbench.curvature.model import Door, each, transformed
-from workbench.curvature.per_sample import SampleLoss, sample_problem
 from workbench.curvature.products import hvp_operator
+from workbench.curvature.samples.source import SampleLoss, sample_problem
 from workbench.curvature.scales import norm
 from workbench.parameters import Parameters, on_device
 

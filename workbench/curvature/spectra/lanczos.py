@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import warnings
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from workbench import draws, memory
@@ -18,9 +14,9 @@ from workbench.curvature.hessian import hessian_rows, require_symmetric, symmetr
 from workbench.curvature.products import HVPOperator, hvp_operator
 from workbench.curvature.scales import norm
 
+from .eigenpairs import ConvergenceError, EigenPairs, Which, intervals, wanted
+from .missed import miss_probability
 from .subspace import Subspace
-
-Which = Literal["largest", "smallest", "magnitude"]
 
 _DENSE = 96
 """Up to this many parameters (or 4 k) the whole spectrum costs no more than Lanczos."""
@@ -28,43 +24,6 @@ _MISS = 1e-3
 """The search for missed eigenvalues goes on until the chance of having missed one is below this ..."""
 _ROUNDS = 3
 """... or this many random starts have failed to bring it there."""
-
-
-@dataclass(frozen=True)
-class EigenPairs:
-    """k eigenpairs in the order asked for, and how wrong they can be.
-
-    Attributes:
-        values: [eigenvalue]: largest first, smallest first, or largest magnitude first.
-        vectors: [eigenvalue, parameter], orthonormal rows; entries follow `parameters.ravel`.
-        residuals: [eigenvalue] norms |H v - value v|, the measured rounding error of the products included.
-        intervals: [eigenvalue, 2]: the k intervals contain k different eigenvalues (counted with multiplicity), one
-            each; groups of overlapping intervals are bounded together (Kahan; Parlett 1998, theorem 11.5.1).
-        miss_probability: bound on the chance, over the random starts, that an eigenvalue beyond the last value (by more
-            than its tolerance) is not among them; 0 where the whole spectrum was computed.
-        products: Hessian-vector products used.
-    """
-
-    values: Float[Tensor, " eigenvalue"]
-    vectors: Float[Tensor, "eigenvalue parameter"]
-    residuals: Float[Tensor, " eigenvalue"]
-    intervals: Float[Tensor, "eigenvalue 2"]
-    miss_probability: float
-    products: int
-
-    def __repr__(self) -> str:
-        rows = [f"EigenPairs: {self.products} products, miss probability <= {self.miss_probability:.1e}"]
-        for value, residual, (low, high) in zip(self.values, self.residuals, self.intervals, strict=True):
-            rows.append(f"  {value:.8g}  in [{low:.8g}, {high:.8g}]  residual {residual:.1e}")
-        return "\n".join(rows)
-
-
-class ConvergenceError(RuntimeError):
-    """The tolerance was not reached; `reached` holds the EigenPairs as far as they came, with valid intervals."""
-
-    def __init__(self, message: str, reached: EigenPairs) -> None:
-        super().__init__(message)
-        self.reached = reached
 
 
 def top_eigenpairs(
@@ -128,38 +87,12 @@ def _dense(operator: HVPOperator, k: int, which: Which) -> EigenPairs:
         (rows - rows.mT).abs().amax() / rows.abs().amax().clamp(min=torch.finfo(rows.dtype).tiny), rows.dtype
     )
     values, columns = torch.linalg.eigh(symmetrised(rows))
-    order = torch.from_numpy(_wanted(values.cpu().double().numpy(), which)[:k].copy()).to(values.device)
+    order = torch.from_numpy(wanted(values.cpu().double().numpy(), which)[:k].copy()).to(values.device)
     values, vectors = values[order], columns.mT[order]
     eps = torch.finfo(rows.dtype).eps
     rounding = norm(rows - rows.mT) + eps * rows.shape[0] * values.abs().amax()
     residuals = torch.hypot(norm(vectors @ rows.mT - values[:, None] * vectors, dim=1), rounding)
-    return EigenPairs(values, vectors, residuals, _intervals(values, residuals), 0.0, operator.size)
-
-
-def _wanted(values: np.ndarray, which: Which) -> np.ndarray:
-    """Indices of `values`, most wanted first."""
-    key = {"largest": -values, "smallest": values, "magnitude": -np.abs(values)}[which]
-    return np.argsort(key, kind="stable")
-
-
-def _intervals(values: Tensor, residuals: Tensor) -> Tensor:
-    """One interval per eigenvalue; overlapping ones are widened together to the norm of their joint residual."""
-    order = torch.argsort(values).tolist()
-    groups = [[index] for index in order]
-    merged = True
-    while merged:
-        merged = False
-        for left, right in itertools.pairwise(groups):
-            reach = [float(residuals[group].norm()) for group in (left, right)]
-            if float(values[left].amax()) + reach[0] >= float(values[right].amin()) - reach[1]:
-                groups.remove(right)
-                left.extend(right)
-                merged = True
-                break
-    half = torch.empty_like(residuals)
-    for group in groups:
-        half[group] = residuals[group].norm()
-    return torch.stack([values - half, values + half], dim=1)
+    return EigenPairs(values, vectors, residuals, intervals(values, residuals), 0.0, operator.size)
 
 
 class _Search:
@@ -204,7 +137,7 @@ class _Search:
 
     def _ritz(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         values, rotation = np.linalg.eigh(self.space.projected)
-        order = _wanted(values, self.which)
+        order = wanted(values, self.which)
         return values[order], rotation[:, order], self.space.residual_norms(rotation[:, order])
 
     def _tolerance(self, values: np.ndarray) -> np.ndarray:
@@ -271,7 +204,8 @@ class _Search:
             found = abs(values[k - 1]) if self.which == "magnitude" else values[k - 1] * self._sign
             if found > threshold:
                 return 1.0, True
-            chance = self._miss_probability(aside, level)
+            chain = space.projected[aside:, aside:]
+            chance = miss_probability(chain, space.last_coupling, space.size - aside, level, self.which)
             if chance is None:
                 return 1.0, False
             miss = min(1.0, chance)
@@ -283,20 +217,6 @@ class _Search:
     def _sign(self) -> float:
         return -1.0 if self.which == "smallest" else 1.0
 
-    def _miss_probability(self, aside: int, level: float) -> float | None:
-        """Chance that a uniform start hides an eigenvalue beyond `level` so well; None if one is in plain view."""
-        chain = self.space.projected[aside:, aside:]
-        diagonal = np.diag(chain)
-        off = np.append(np.diag(chain, 1), self.space.last_coupling)
-        ritz = np.linalg.eigvalsh(chain)
-        chance = 0.0
-        for end in {"largest": (1,), "smallest": (-1,), "magnitude": (1, -1)}[self.which]:
-            if (ritz * end).max() > level:
-                return None
-            weight = 1.0 / _christoffel_sum(end * level, diagonal, off)
-            chance += float(np.sqrt(2 * (self.space.size - aside) * weight / np.pi))
-        return chance
-
     def _pairs(self, values: np.ndarray, rotation: np.ndarray, residuals: np.ndarray, miss: float) -> EigenPairs:
         space = self.space
         like = {"dtype": space.dtype, "device": space.device}
@@ -304,18 +224,4 @@ class _Search:
         honest = torch.as_tensor(np.sqrt(residuals**2 + space.rounding**2), **like) * scale
         tensor = torch.as_tensor(values.copy(), **like) * scale
         vectors = space.combine(rotation)
-        return EigenPairs(tensor, vectors, honest, _intervals(tensor, honest), miss, space.products)
-
-
-def _christoffel_sum(x: float, diagonal: np.ndarray, off: np.ndarray) -> float:
-    """Sum of the squared orthonormal Lanczos polynomials at x; infinite where the start's Krylov space is exhausted."""
-    total, before, current = 1.0, 0.0, 1.0
-    for index, centre in enumerate(diagonal):
-        step = (x - centre) * current - (off[index - 1] * before if index else 0.0)
-        if off[index] == 0:
-            return np.inf
-        before, current = current, step / off[index]
-        total += current**2
-        if total > 1e30:
-            break
-    return total
+        return EigenPairs(tensor, vectors, honest, intervals(tensor, honest), miss, space.products)

@@ -28,11 +28,13 @@ from workbench.optimizers.oracle import Moment, Needs, NotProvided, Source, need
 from workbench.optimizers.rule import Rule
 from workbench.optimizers.torch.functional import Functional, Transforms, compiled_step
 from workbench.optimizers.torch.groups import Groups
-from workbench.optimizers.torch.oracles import Batch, ClosureSource, ModuleBatch, Seen, TransformedBatch
+from workbench.optimizers.torch.minibatches import Batch
+from workbench.optimizers.torch.oracles import ClosureSource, ModuleBatch, Seen
 from workbench.optimizers.torch.packing import Packing
 from workbench.optimizers.torch.passes import Passes
 from workbench.optimizers.torch.scaling import scaling
 from workbench.optimizers.torch.state import COUNT, States
+from workbench.optimizers.torch.transformed import TransformedBatch
 from workbench.parameters import Parameters
 
 _COPIED = (

@@ -17,10 +17,9 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from workbench.compiler import compiler_found, inductor_options
+from workbench.optimizers.torch.minibatches import Batch
 from workbench.optimizers.torch.packing import Packing
 from workbench.optimizers.torch.passes import Passes
-
-Batch = tuple[Any, ...]
 
 
 class Functional:

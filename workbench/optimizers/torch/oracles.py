@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -12,11 +11,10 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from workbench.optimizers.oracle import Moment, NotProvided, Oracle, SampleSide, Source
-from workbench.optimizers.torch.functional import Functional, Transforms
+from workbench.optimizers.torch.functional import Functional
+from workbench.optimizers.torch.minibatches import Batch, in_groups, rows
 from workbench.optimizers.torch.passes import Passes
 from workbench.parameters import Parameters
-
-Batch = tuple[Any, ...]
 
 NO_REPLICAS = (
     "second derivatives are not averaged over the processes of DistributedDataParallel; use a rule that needs gradients alone, "
@@ -24,7 +22,7 @@ NO_REPLICAS = (
 )
 
 
-class _LoopOracle(Oracle):
+class LoopOracle(Oracle):
     """What every oracle of somebody's own training loop has, and has not."""
 
     @property
@@ -63,7 +61,7 @@ class ClosureSource(Source):
         return ClosureOracle(self, moment, self.closure)
 
 
-class ClosureOracle(_LoopOracle):
+class ClosureOracle(LoopOracle):
     """Gradients of whatever the closure computes, with the displaced weights in the module."""
 
     def __init__(
@@ -215,99 +213,3 @@ class ModuleGroups:
             found.append(self._source.passes.gradient(closure, x, local=self._replicated is not None))
         gradients, losses = zip(*found, strict=True)
         return torch.stack(gradients), torch.stack(losses)
-
-
-@dataclass(frozen=True, eq=False)
-class TransformedBatch(Source):
-    """The same as `ModuleBatch` by torch.func alone, for compiled steps."""
-
-    gradients: Transforms
-    batch: Batch
-    before: Batch | None = None
-    seen: Seen = field(default_factory=Seen)
-
-    def oracle(self, moment: Moment) -> TransformedOracle:
-        return TransformedOracle(self, moment, self.batch)
-
-
-class TransformedOracle(_LoopOracle):
-    """Gradients of a module's loss on one minibatch, by torch.func."""
-
-    source: TransformedBatch  # type: ignore[override]
-
-    def __init__(self, source: TransformedBatch, moment: Moment, batch: Batch, own: bool = True) -> None:
-        self.source, self.moment, self._batch, self._own = source, moment, batch, own
-
-    def gradient(self, x: Parameters) -> Parameters:
-        gradient, loss = self.source.gradients.gradient(x, self._batch)  # type: ignore[arg-type]
-        if self._own:
-            self.source.seen.note(loss)
-        return gradient
-
-    def loss(self, x: Parameters) -> Tensor:
-        return self.source.gradients.gradient(x, self._batch)[1]  # type: ignore[arg-type]
-
-    def hessian_vector_product(self, x: Parameters, v: Parameters) -> Parameters:
-        return self.source.gradients.product(x, v, self._batch)  # type: ignore[arg-type]
-
-    def tensors(self, x: Parameters) -> dict[str, Tensor]:
-        transforms = self.source.gradients
-        return dict(zip(transforms.names, transforms.packing.unpack(x), strict=True))  # type: ignore[arg-type]
-
-    def joined(self, tensors: dict[str, Tensor]) -> Parameters:
-        return self.source.gradients.packing.pack(list(tensors.values()))
-
-    @property
-    def samples(self) -> int | None:
-        return len(self._batch[1]) if isinstance(self._batch[1], Tensor) else None
-
-    def chosen(self, indices: Tensor) -> Oracle:
-        return TransformedOracle(self.source, self.moment, rows(self._batch, indices))
-
-    @property
-    def previous(self) -> Oracle:
-        before = self._batch if self.source.before is None else self.source.before
-        return TransformedOracle(self.source, self.moment, before, own=False)
-
-    def groups(self, size: int) -> SampleSide:
-        return TransformedGroups(self.source, in_groups(self._batch, size))
-
-
-class TransformedGroups:
-    """Gradients of groups side by side."""
-
-    def __init__(self, source: TransformedBatch, batches: Batch) -> None:
-        self.count, self._source, self._batches = batches[0].shape[0], source, batches
-
-    def gradients(self, x: Parameters) -> Parameters:
-        gradients, losses = self._source.gradients.groups(x, self._batches, shared=True)  # type: ignore[arg-type]
-        self._source.seen.note(losses.mean())
-        return gradients
-
-    def gradients_at(self, xs: Parameters) -> Parameters:
-        return self._source.gradients.groups(xs, self._batches, shared=False)[0]  # type: ignore[arg-type]
-
-    def losses(self, x: Parameters) -> Tensor:
-        return self._source.gradients.groups(x, self._batches, shared=True)[1]  # type: ignore[arg-type]
-
-
-def rows(batch: Batch, indices: Tensor) -> Batch:
-    """These samples of a batch. Raises NotProvided where inputs or targets are no tensors of samples."""
-    for part in batch:
-        if not isinstance(part, Tensor) or not part.dim():
-            raise NotProvided(
-                "single samples", f"inputs and targets must be tensors of samples, got a {type(part).__name__}"
-            )
-    return tuple(part[indices.to(part.device)] for part in batch)
-
-
-def in_groups(batch: Batch, size: int) -> Batch:
-    """The samples in consecutive groups: a new leading dimension. Raises NotProvided where they do not fall into such."""
-    what = f"groups of m = {size} samples"
-    for part in batch:
-        if not isinstance(part, Tensor) or not part.dim():
-            raise NotProvided(what, f"inputs and targets must be tensors of samples, got a {type(part).__name__}")
-    samples = batch[0].shape[0]
-    if samples % size:
-        raise NotProvided(what, f"m must divide the number of samples in a step, {samples}, got m={size}")
-    return tuple(part.reshape(samples // size, size, *part.shape[1:]) for part in batch)

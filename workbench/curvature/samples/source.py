@@ -1,143 +1,30 @@
-"""Gradients of single samples, and what their spread says.
-
-Every function takes either `(sample_loss, parameters, *data)`, where `sample_loss(parameters, *sample) -> scalar` and each
-tensor (or tuple or dict of tensors) in `data` has a leading sample dimension, or one loader of such data; or
-`(loss, parameters)` with an `empirical_loss`, which knows its data and whose layers make the norms cheaper. Weight decay
-belongs to no sample and is left out.
-"""
+"""Where the gradients of single samples come from: a network's taps where it has them, a vmapped sample loss, or a loop."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from workbench import memory
+from workbench.curvature import batches
+from workbench.curvature.flat import scalar, size_of
 from workbench.curvature.layers.sample_taps import chunk_gradients, chunk_square_norms
 from workbench.curvature.layers.structured import recognised
+from workbench.curvature.model import Door, agree, in_words, transformed
+from workbench.curvature.scales import power_of_two
 from workbench.parameters import Parameters, leaves
 
-from . import batches
-from .empirical import known
-from .flat import scalar, size_of
-from .model import Door, agree, in_words, transformed
-from .scales import power_of_two
-from .spectra.spectrum import symmetric_eigenvalues
-
 SampleLoss = Callable[..., Tensor]
-
 
 _CHUNK, _CHUNK_BY_LAYERS = 128, 512
 
 
-class GradientNoise(NamedTuple):
-    """Mean and spread of the sample gradients of one data set.
-
-    Attributes:
-        mean_square: |mean gradient|^2 of the whole data set.
-        variance: trace of the gradient covariance (divisor n).
-        signal_to_noise: mean_square / variance; its inverse is the "simple noise scale" (arXiv 1812.06162, eq. 2.9),
-            the batch size at which signal and noise are equal. Infinite where all sample gradients agree, NaN where
-            they are all zero.
-    """
-
-    mean_square: Float[Tensor, ""]
-    variance: Float[Tensor, ""]
-    signal_to_noise: Float[Tensor, ""]
-
-
-def per_sample_gradients(
-    loss: SampleLoss, parameters: Parameters, *data: Any, chunk: int | None = None
-) -> Float[Tensor, "sample parameter"]:
-    """The gradient of every sample's loss, as rows of one matrix; columns follow `parameters.ravel`.
-
-    Gradients are computed `chunk` samples at a time and written into one buffer: from one backward pass for all of them
-    where a network's layers are known (512 by default), else by a vmapped gradient (128). Runs under `torch.func.vmap`.
-
-    Raises:
-        ValueError: no data, different numbers of samples, or a loss that is not one number per sample.
-        workbench.memory.OutOfBudget: the matrix does not fit; use `per_sample_gradient_norms` or fewer samples.
-    """
-    source = _Source(loss, parameters, data, chunk, whole=True)
-    if source.transformed:
-        return torch.cat([source.gradients(start) for start in source.starts])
-    buffer = source.flat.new_empty(source.samples, source.flat.numel())
-    for start in source.starts:
-        source.gradients(start, buffer[start : start + source.chunk])
-    return buffer
-
-
-def per_sample_gradient_norms(
-    loss: SampleLoss, parameters: Parameters, *data: Any, chunk: int | None = None
-) -> Float[Tensor, " sample"]:
-    """Euclidean norm of every sample's gradient; nothing larger than `chunk` gradients is formed, for networks of affine
-    layers not even those ("ghost norms"). Runs under `torch.func.vmap`.
-    """
-    source = _Source(loss, parameters, data, chunk)
-    found = [source.square_norms(start) for start in source.starts]
-    return torch.cat([squares.sqrt() * scale for squares, scale in found])
-
-
-def gradient_covariance(
-    loss: SampleLoss, parameters: Parameters, *data: Any, chunk: int | None = None
-) -> Float[Tensor, "parameter parameter"]:
-    """Covariance matrix of the sample gradients (divisor n), exact.
-
-    Raises:
-        workbench.memory.OutOfBudget: it does not fit; use `gradient_covariance_spectrum`, which takes the smaller of
-            n and P.
-    """
-    size, dtype = size_of(parameters)
-    memory.require(
-        size**2 * dtype.itemsize,
-        f"A dense {size:,} x {size:,} gradient covariance",
-        "Use gradient_covariance_spectrum.",
-    )
-    centred = _centred(per_sample_gradients(loss, parameters, *data, chunk=chunk))
-    require_square_range(centred)
-    return centred.mT @ centred / centred.shape[0]
-
-
-def gradient_covariance_spectrum(
-    loss: SampleLoss, parameters: Parameters, *data: Any, chunk: int | None = None
-) -> Float[Tensor, " eigenvalue"]:
-    """The min(n, P) largest eigenvalues of the gradient covariance, ascending; the others are zero.
-
-    Computed from the smaller of the [n, n] Gram matrix and the [P, P] covariance, whose non-zero spectra agree.
-    """
-    centred = _centred(per_sample_gradients(loss, parameters, *data, chunk=chunk))
-    require_square_range(centred)
-    samples, size = centred.shape
-    gram = centred @ centred.mT if samples <= size else centred.mT @ centred
-    return symmetric_eigenvalues(gram / samples).clamp(min=0)
-
-
-def gradient_signal_to_noise(
-    loss: SampleLoss, parameters: Parameters, *data: Any, chunk: int | None = None
-) -> GradientNoise:
-    """Squared norm of the mean sample gradient against the trace of the covariance; nothing [n, P] is stored."""
-    source = _Source(loss, parameters, data, chunk)
-    samples, scale = source.samples, None
-    total, squares = torch.zeros_like(source.flat), torch.zeros_like(source.flat[0])
-    for start in source.starts:
-        gradients = source.gradients(start)
-        require_square_range(gradients)
-        scale = power_of_two(gradients) if scale is None else scale
-        gradients = gradients / scale
-        total = total + gradients.sum(0)
-        squares = squares + gradients.square().sum()
-    assert scale is not None
-    mean_square = (total / samples).square().sum()
-    variance = (squares / samples - mean_square).clamp(min=0)
-    return GradientNoise(mean_square * scale**2, variance * scale**2, mean_square / variance)
-
-
-class _Source:
-    """Where the gradients of one call come from: a network's taps where it has them, a vmapped sample loss, or a loop."""
+class Source:
+    """Where the gradients of one call come from."""
 
     def __init__(
         self, loss: SampleLoss, parameters: Parameters, data: tuple[Any, ...], chunk: int | None, whole: bool = False
@@ -292,22 +179,3 @@ def sample_problem(loss: SampleLoss, data: tuple[Any, ...]) -> tuple[SampleLoss,
     if len(set(sizes)) > 1 or not sizes or sizes[0] == 0:
         raise ValueError(f"every data tensor needs the same leading number of samples >= 1, got {sizes}")
     return loss, data
-
-
-def _centred(gradients: Tensor) -> Tensor:
-    return gradients - gradients.mean(0)
-
-
-def require_square_range(entries: Tensor) -> None:
-    """Refuse gradients whose squares the dtype cannot hold.
-
-    Raises:
-        ValueError: they would be 0 or infinite.
-    """
-    largest = entries.abs().amax()
-    small = (largest > 0) & (largest < torch.finfo(entries.dtype).tiny ** 0.5)
-    if known(small | (largest > torch.finfo(entries.dtype).max ** 0.5)):
-        raise ValueError(
-            f"the gradients are of size {float(largest):.2g}, whose squares {str(entries.dtype).removeprefix('torch.')} cannot "
-            "hold; use float64 or rescale the loss"
-        )

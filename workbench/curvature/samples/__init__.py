@@ -1,0 +1,1 @@
+"""Gradients of single samples, and what their spread says."""
