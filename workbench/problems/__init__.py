@@ -1,6 +1,6 @@
 """What is minimised: losses with known structure, each with its data, an initialiser from a seed and its closed-form truths."""
 
-from workbench.problems import attacks, calibration, networks
+from workbench.problems import attacks, calibration, embeddings, networks
 from workbench.problems.base import Measure, Problem
 from workbench.problems.classifier import Classifier, circle, classifier
 from workbench.problems.factorised.deep_linear import DeepLinear, deep_linear
@@ -76,6 +76,7 @@ __all__ = [
     "deep_linear",
     "diagonal_network",
     "drift_rate",
+    "embeddings",
     "first_order_decay_rate",
     "fourth_moment_constants",
     "interpolation_gap",
