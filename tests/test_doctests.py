@@ -25,3 +25,17 @@ def test_examples(name):
         return
     failed = doctest.testmod(module, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE).failed
     assert failed == 0
+
+
+@pytest.mark.parametrize("package", ["optimizers", "dynamics"])
+def test_every_public_callable_has_an_example_that_is_run(package):
+    namespace = importlib.import_module(f"workbench.{package}")
+    public = {name: getattr(namespace, name) for name in namespace.__all__ if callable(getattr(namespace, name))}
+    run = {
+        test.name
+        for module in {thing.__module__ for thing in public.values()}
+        for test in doctest.DocTestFinder().find(importlib.import_module(module))
+        if test.examples
+    }
+    without = [name for name, thing in public.items() if f"{thing.__module__}.{thing.__qualname__}" not in run]
+    assert without == [], f"give these a short example: {', '.join(without)}"

@@ -13,7 +13,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Labelled:
-    """`value` has one name in `dims` per dimension; `coords` gives values along some of them."""
+    """`value` has one name in `dims` per dimension; `coords` gives values along some of them.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> result = wb.sweep(lambda a: {'power': wb.Labelled(a ** torch.arange(3), ('exponent',))}, a=[2.0, 3.0])
+    >>> result.power.sel(a=3.0).values.tolist()
+    [1.0, 3.0, 9.0]
+    """
 
     value: Tensor
     dims: tuple[str, ...] = ()

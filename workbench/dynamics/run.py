@@ -44,6 +44,14 @@ class Checkpoint(NamedTuple):
     """Where a run can go on as if it had not stopped: `wb.run(..., start=checkpoint)`.
 
     `step` counts all steps taken (of the random numbers), `rule_step` those of the last rule (of its schedules).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> valley, rule = wb.problems.quadratic([1.0]), wb.optimizers.heavy_ball(0.1, beta=0.5)
+    >>> half = wb.run(valley, rule, start=torch.tensor([3.0]), steps=5).checkpoint
+    >>> whole = wb.run(valley, rule, start=torch.tensor([3.0]), steps=10)
+    >>> half.step, torch.equal(wb.run(valley, rule, start=half, steps=5).parameters, whole.parameters)
+    (5, True)
     """
 
     parameters: Any
@@ -64,6 +72,13 @@ class Run(Generic[P]):
     there on are NaN, and so is everything else that it hands out (numbers of steps apart).
     `time` (the sum of durations) and `events` exist where `stop`, `events` or a record asks for time. `stopped_at` is the number
     of steps after which `stop` held, -1 if never. `needs` tells what one step asks for, rule by rule.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> valley, start = wb.problems.quadratic([3.0]), torch.tensor([1.0])
+    >>> run = wb.run(valley, wb.optimizers.gradient_descent(1.0), start=start, steps=40)  # x -> -2 x
+    >>> bool(run.diverged), int(run.diverged_at)  # 2^27 is the first power of two above 1e8
+    (True, 27)
     """
 
     parameters: P
@@ -138,6 +153,13 @@ def run(
         as written. The results agree to rounding. A compiled run cannot be differentiated through.
     Raises ValueError before the first step when an argument is out of range, the initial loss is not finite, or the rule asks
     for something that the source cannot give.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> valley, start = wb.problems.quadratic([1.0]), torch.tensor([3.0])
+    >>> run = wb.run(valley, wb.optimizers.gradient_descent(0.5), start=start, steps=3, record=['train_loss'])
+    >>> run.parameters, run.records['train_loss'].value  # x halves, the loss falls to a quarter
+    (tensor([0.3750], dtype=torch.float64), tensor([4.5000, 1.1250, 0.2812, 0.0703], dtype=torch.float64))
     """
     source = _source(source, batch_size, sampling)
     per_epoch = source.per_epoch(problem)

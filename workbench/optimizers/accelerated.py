@@ -33,6 +33,12 @@ class AcSGD(Rule):
     The parameters are y, at which gradients are taken; `points` names x (the paper's last iterate) and z. alpha = step_size is
     Nesterov's method for convex functions; for least squares with one sample a step the paper asks for alpha <=
     step_size/(2 kappa), (alpha + 2 step_size) R2 <= 1 (`workbench.problems.linear.designs`).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> valley, start = wb.problems.quadratic([1.0]), torch.tensor([3.0])
+    >>> wb.run(valley, wb.optimizers.AcSGD(0.1, alpha=0.3), start=start, steps=1).parameters  # (x+ + z+)/2
+    tensor([2.4000], dtype=torch.float64)
     """
 
     step_size: HyperParameter
@@ -102,7 +108,14 @@ class _Continuized(Rule):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Continuized(_Continuized):
-    """Constant rates eta, eta_z and steps step_size, z_step: for strongly convex losses."""
+    """Constant rates eta, eta_z and steps step_size, z_step: for strongly convex losses.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> rule = wb.optimizers.Continuized(0.25, eta=0.5, eta_z=0.5, z_step=0.5)
+    >>> rule.mixing(0.0, waiting=torch.tensor(torch.inf))  # x and z meet half way
+    (tensor(0.5000), tensor(0.5000))
+    """
 
     eta: float | Tensor
     eta_z: float | Tensor
@@ -124,7 +137,14 @@ class Continuized(_Continuized):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ContinuizedConvex(_Continuized):
-    """eta_t = power/t, eta'_t = 0, z_step_t = z_slope t: for convex losses."""
+    """eta_t = power/t, eta'_t = 0, z_step_t = z_slope t: for convex losses.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> rule = wb.optimizers.ContinuizedConvex(0.25, power=2.0, z_slope=0.125)
+    >>> rule.mixing(torch.tensor(1.0), waiting=torch.tensor(1.0))[0]  # 1 - (t/(t + w))^2
+    tensor(0.7500)
+    """
 
     power: float | Tensor
     z_slope: float | Tensor
@@ -142,7 +162,15 @@ class ContinuizedConvex(_Continuized):
 
 
 def acsgd(step_size: HyperParameter, alpha: HyperParameter) -> AcSGD:
-    """Accelerated SGD with two step sizes, for least squares and other streams of samples."""
+    """Accelerated SGD with two step sizes, for least squares and other streams of samples.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> valley, start = wb.problems.quadratic([1.0]), torch.tensor([3.0])
+    >>> run = wb.run(valley, wb.optimizers.acsgd(0.1, alpha=0.3), start=start, steps=1)
+    >>> run.points['x'], run.points['z']
+    (tensor([2.7000], dtype=torch.float64), tensor([2.1000], dtype=torch.float64))
+    """
     return AcSGD(step_size, alpha)
 
 
@@ -150,6 +178,10 @@ def continuized(step_size: float, mu: float = 0.0) -> Continuized | ContinuizedC
     """Continuized Nesterov acceleration for a loss of smoothness L = 1/step_size and strong convexity mu (arXiv:2106.07644).
 
     mu = 0: eta = 2/t, z_step = t step_size/2. mu > 0: eta = eta_z = sqrt(mu/L), z_step = 1/sqrt(mu L).
+
+    >>> import workbench as wb
+    >>> wb.optimizers.continuized(0.25, mu=1.0)
+    continuized(step_size=0.25, eta=0.5, eta_z=0.5, z_step=0.5)
     """
     refuse_outside("step_size", step_size, lower=0.0, open_lower=True)
     refuse_outside("mu", mu, lower=0.0, upper=1 / step_size)

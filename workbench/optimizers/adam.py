@@ -27,6 +27,12 @@ class Adam(Rule):
     """x+ = x - step_size m / (sqrt(v) + epsilon), m and v the bias-corrected running means of g~ and g~^2 (arXiv:1412.6980).
 
     The same numbers as torch.optim.Adam with betas (beta, beta_square).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, start = wb.problems.quadratic([1.0, 1.0]), torch.tensor([3.0, 4.0]).double()
+    >>> wb.run(bowl, wb.optimizers.Adam(0.1), start=start, steps=1).parameters  # at first the gradient's signs
+    tensor([2.9000, 3.9000], dtype=torch.float64)
     """
 
     step_size: HyperParameter
@@ -90,5 +96,13 @@ def adam(
     epsilon: float = 1e-8,
     gradient: EffectiveGradient | None = None,
 ) -> Adam:
-    """Adam (arXiv:1412.6980), around any effective gradient: `adam(1e-3, gradient=UnifiedSAM(0.05))` is SAM with Adam."""
+    """Adam (arXiv:1412.6980), around any effective gradient: `adam(1e-3, gradient=UnifiedSAM(0.05))` is SAM with Adam.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, start = wb.problems.quadratic([1.0, 1.0]), torch.tensor([3.0, 4.0]).double()
+    >>> rule = wb.optimizers.adam(0.1, gradient=wb.optimizers.UnifiedSAM(rho=5.0))
+    >>> wb.run(bowl, rule, start=start, steps=1).parameters
+    tensor([2.9000, 3.9000], dtype=torch.float64)
+    """
     return Adam(step_size, beta, beta_square, epsilon, gradient or Plain())

@@ -20,6 +20,11 @@ class RunningMean:
     """The weight of the newest of all values so far, 1/(step + 1), but never below `floor`: a mean, then an exponential one.
 
     `RunningMean(0.0)` averages all that was seen. With `SwitchOn(step_size, K)` as step size, the first K steps only learn.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> wb.optimizers.RunningMean()(torch.tensor(3.0)).item()
+    0.25
     """
 
     floor: float | Tensor = 0.0

@@ -31,6 +31,11 @@ class TwoCycle:
 
     `radial` is the factor along e_i (for rules with a velocity the modulus of the larger one). `across` is the filter of the
     deviations along other eigenvectors, where they obey one: see `workbench.optimizers.cycle_set`.
+
+    >>> import workbench as wb
+    >>> cycle = wb.optimizers.two_cycle(wb.optimizers.sam(0.5, rho=0.1), 2.0)
+    >>> cycle.radial, cycle.attracts([1.0]), cycle.attracts([3.0])
+    (0.0, True, False)
     """
 
     amplitude: float

@@ -37,6 +37,12 @@ class PowerIteration:
 
     For a convex F no iteration lowers F(w + v), but it may stop at a stationary point or on a plateau of zero gradient;
     there v = 0 is returned.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> valley, start = wb.problems.quadratic([1.0]), torch.tensor([3.0])
+    >>> wb.run(valley, wb.optimizers.sa_gd(0.1, 1.0, wb.optimizers.PowerIteration()), start=start, steps=1).parameters
+    tensor([2.6000], dtype=torch.float64)
     """
 
     iterations: int = 20
@@ -56,6 +62,12 @@ class PowerIteration:
 class BestOf:
     """The best of listed directions, by the value of the loss of `problem` (a `Problem` on tensors): exact on the line with
     {-1, 1}, to second order in the spacing on the plane with `circle_directions(k)`. The first of equally good ones.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> ends = wb.optimizers.BestOf(wb.problems.quadratic([1.0]), torch.tensor([[1.0], [-1.0]]))
+    >>> ends.maximum(torch.tensor([3.0]), 1.0)  # (|x| + rho)^2/2
+    tensor(8., dtype=torch.float64)
     """
 
     problem: Any
@@ -82,7 +94,15 @@ def circle_directions(directions: int = 360) -> Float[Tensor, "direction 2"]:
 
 @dataclass(frozen=True)
 class FullMaximisation(EffectiveGradient):
-    """g~(x) = grad F(x + v), v the maximiser's displacement. Unlike SAM's it need not vanish where the gradient does."""
+    """g~(x) = grad F(x + v), v the maximiser's displacement. Unlike SAM's it need not vanish where the gradient does.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> valley, start = wb.problems.quadratic([1.0]), torch.tensor([3.0])
+    >>> rule = wb.optimizers.around(wb.optimizers.FullMaximisation(1.0, wb.optimizers.PowerIteration()), 0.1)
+    >>> wb.run(valley, rule, start=start, steps=1).parameters
+    tensor([2.6000], dtype=torch.float64)
+    """
 
     rho: HyperParameter
     maximiser: Maximiser
@@ -102,5 +122,13 @@ class FullMaximisation(EffectiveGradient):
 
 
 def sa_gd(step_size: HyperParameter, rho: HyperParameter, maximiser: Maximiser) -> Descent:
-    """Sharpness-aware gradient descent with full inner maximisation (arXiv:2511.03548, SA-GD)."""
+    """Sharpness-aware gradient descent with full inner maximisation (arXiv:2511.03548, SA-GD).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> valley = wb.problems.quadratic([1.0])
+    >>> ends = wb.optimizers.BestOf(valley, torch.tensor([[1.0], [-1.0]]).double())
+    >>> wb.run(valley, wb.optimizers.sa_gd(0.1, 1.0, ends), start=torch.zeros(1), steps=1).parameters
+    tensor([-0.1000], dtype=torch.float64)
+    """
     return Descent(FullMaximisation(rho, maximiser), step_size)

@@ -33,7 +33,14 @@ Momentum = Literal["none", "heavy_ball", "nesterov"]
 
 @dataclass(frozen=True, repr=False)
 class Descent(Rule):
-    """x+ = x - step_size g~(x)."""
+    """x+ = x - step_size g~(x).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, start = wb.problems.quadratic([1.0, 1.0]), torch.tensor([3.0, 4.0])
+    >>> wb.run(bowl, wb.optimizers.Descent(wb.optimizers.Plain(), 0.1), start=start, steps=1).parameters
+    tensor([2.7000, 3.6000], dtype=torch.float64)
+    """
 
     gradient: EffectiveGradient
     step_size: HyperParameter
@@ -105,6 +112,12 @@ class HeavyBall(Descent):
     """v+ = beta v + g~(x), x+ = x - step_size v+; for a constant step size x+ = x + beta (x - x_prev) - step_size g~(x).
 
     The state is the velocity v, zero at the start, beside what the effective gradient remembers.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> valley, start = wb.problems.quadratic([1.0]), torch.tensor([3.0])
+    >>> wb.run(valley, wb.optimizers.HeavyBall(wb.optimizers.Plain(), 0.1, beta=0.5), start=start, steps=2).parameters
+    tensor([2.2800], dtype=torch.float64)
     """
 
     beta: HyperParameter
@@ -146,6 +159,12 @@ class HeavyBall(Descent):
 class Nesterov(HeavyBall):
     """y = x - step_size beta v, v+ = beta v + g~(y), x+ = x - step_size v+; for a constant step size y = x + beta (x - x_prev),
     x+ = y - step_size g~(y).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> valley, start = wb.problems.quadratic([1.0]), torch.tensor([3.0])
+    >>> wb.run(valley, wb.optimizers.Nesterov(wb.optimizers.Plain(), 0.1, beta=0.5), start=start, steps=2).parameters
+    tensor([2.2950], dtype=torch.float64)
     """
 
     @property
@@ -178,7 +197,12 @@ def _larger_root(trace: Float[np.ndarray, ...], product: Float[np.ndarray, ...])
 def around(
     gradient: EffectiveGradient, step_size: HyperParameter, beta: HyperParameter = 0.0, momentum: Momentum | None = None
 ) -> Descent:
-    """The momentum scheme of that name around an effective gradient; by default heavy ball where beta is not the number 0."""
+    """The momentum scheme of that name around an effective gradient; by default heavy ball where beta is not the number 0.
+
+    >>> import workbench as wb
+    >>> wb.optimizers.around(wb.optimizers.UnifiedSAM(0.05), 0.1, beta=0.9, momentum='nesterov')
+    sam+nesterov(step_size=0.1, beta=0.9, rho=0.05, lam=1)
+    """
     if momentum is None:
         momentum = "none" if isinstance(beta, (int, float)) and beta == 0 else "heavy_ball"
     if momentum not in get_args(Momentum):
@@ -189,17 +213,32 @@ def around(
 
 
 def gradient_descent(step_size: HyperParameter) -> Descent:
-    """x+ = x - step_size g(x). With minibatches this is SGD."""
+    """x+ = x - step_size g(x). With minibatches this is SGD.
+
+    >>> import workbench as wb
+    >>> round(wb.optimizers.max_sharpness(wb.optimizers.gradient_descent(0.5)), 4)
+    4.0
+    """
     return Descent(Plain(), step_size)
 
 
 def heavy_ball(step_size: HyperParameter, beta: HyperParameter, gradient: EffectiveGradient | None = None) -> HeavyBall:
-    """Polyak's heavy ball x+ = x + beta (x - x_prev) - step_size g~(x), around any effective gradient."""
+    """Polyak's heavy ball x+ = x + beta (x - x_prev) - step_size g~(x), around any effective gradient.
+
+    >>> import workbench as wb
+    >>> round(wb.optimizers.max_sharpness(wb.optimizers.heavy_ball(0.5, beta=0.5)), 4)
+    6.0
+    """
     return HeavyBall(gradient or Plain(), step_size, beta)
 
 
 def nesterov(step_size: HyperParameter, beta: HyperParameter, gradient: EffectiveGradient | None = None) -> Nesterov:
-    """Nesterov's y = x + beta (x - x_prev), x+ = y - step_size g~(y), around any effective gradient."""
+    """Nesterov's y = x + beta (x - x_prev), x+ = y - step_size g~(y), around any effective gradient.
+
+    >>> import workbench as wb
+    >>> round(wb.optimizers.max_sharpness(wb.optimizers.nesterov(0.5, beta=0.5)), 4)
+    3.0
+    """
     return Nesterov(gradient or Plain(), step_size, beta)
 
 
@@ -208,6 +247,10 @@ def by_name(name: str, step_size: HyperParameter, *, rho: HyperParameter = 0.0, 
     one parameter is the radius rho.
 
     Raises ValueError listing the known names.
+
+    >>> import workbench as wb
+    >>> wb.optimizers.by_name('usam+heavy_ball', 0.1, rho=0.05, beta=0.9)
+    usam+heavy_ball(step_size=0.1, beta=0.9, rho=0.05, lam=0)
     """
     kind, _, momentum = name.partition("+")
     known = ["gd", *CONSTRUCTORS]

@@ -19,6 +19,13 @@ from workbench.parameters import Parameters, Scalar, add_scaled, zeros_like
 class Muon(Rule):
     """b <- mu b + g~(x); matrices x <- x - step_size U V^T, b = U S V^T by an exact singular value decomposition (no
     Newton-Schulz iteration); other tensors x <- x - step_size b. Tensors of more dimensions count as matrices of their rows.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> problem = wb.problems.DeepLinear(torch.zeros(2, 2), widths=())  # |W1|^2
+    >>> start = {'W1': torch.tensor([[3.0, 0.0], [0.0, 1.0]])}
+    >>> wb.run(problem, wb.optimizers.Muon(0.1), start=start, steps=1).parameters['W1'].diagonal()
+    tensor([2.9000, 0.9000])
     """
 
     step_size: HyperParameter
@@ -65,5 +72,12 @@ def _orthogonal(tensor: Tensor) -> Tensor:
 
 
 def muon(step_size: HyperParameter, mu: HyperParameter = 0.95, *, gradient: EffectiveGradient | None = None) -> Muon:
-    """Muon around any effective gradient: `muon(0.02, gradient=UnifiedSAM(0.05))` is SAM with Muon."""
+    """Muon around any effective gradient: `muon(0.02, gradient=UnifiedSAM(0.05))` is SAM with Muon.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, start = wb.problems.quadratic([1.0, 1.0]), torch.tensor([3.0, 4.0])
+    >>> wb.run(bowl, wb.optimizers.muon(0.1), start=start, steps=1).parameters  # vectors: heavy ball
+    tensor([2.7000, 3.6000], dtype=torch.float64)
+    """
     return Muon(step_size, mu, gradient or Plain())

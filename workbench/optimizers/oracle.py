@@ -20,7 +20,14 @@ from workbench.parameters import Parameters, count, inner, leaves, tree_map, unr
 
 
 class NotProvided(ValueError):
-    """The rule asks for something that this run cannot give: `what`, `why`."""
+    """The rule asks for something that this run cannot give: `what`, `why`.
+
+    >>> import workbench as wb
+    >>> wb.run(wb.problems.quadratic([1.0]), wb.optimizers.previous_sam(0.1, rho=0.05), steps=1)
+    Traceback (most recent call last):
+        ...
+    workbench.optimizers.oracle.NotProvided: previous_sam(step_size=0.1, rho=0.05) asks for the previous step's ...
+    """
 
     def __init__(self, what: str, why: str, rule: object = None) -> None:
         super().__init__(f"{'the rule' if rule is None else repr(rule)} asks for {what}: {why}")
@@ -28,7 +35,15 @@ class NotProvided(ValueError):
 
 
 class Moment(NamedTuple):
-    """One step of a run as a source sees it. `step` counts the steps that the rule has taken."""
+    """One step of a run as a source sees it. `step` counts the steps that the rule has taken.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> from workbench.dynamics.sources import AllSamples
+    >>> moment = wb.optimizers.Moment(wb.problems.quadratic([1.0]), torch.tensor([3.0]), torch.tensor(0), draws=None)
+    >>> wb.optimizers.UnifiedSAM(rho=1.0)(AllSamples().oracle(moment), moment.parameters)  # g(x + rho u(g(x)))
+    tensor([4.], dtype=torch.float64)
+    """
 
     problem: Any
     parameters: Parameters
@@ -71,7 +86,22 @@ class SampleSide(Side, Protocol):
 
 
 class Source:
-    """Where gradients come from. Keeps no state: what is to be remembered is the rule's."""
+    """Where gradients come from. Keeps no state: what is to be remembered is the rule's.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> class Exact(wb.optimizers.Oracle):
+    ...     def __init__(self, source, moment):
+    ...         self.source, self.moment = source, moment
+    ...     def gradient(self, x):
+    ...         return self.moment.problem.gradient(x)
+    >>> class Own(wb.optimizers.Source):
+    ...     def oracle(self, moment):
+    ...         return Exact(self, moment)
+    >>> valley, start = wb.problems.quadratic([1.0]), torch.tensor([3.0])
+    >>> wb.run(valley, wb.optimizers.gradient_descent(0.1), source=Own(), start=start, steps=1).parameters
+    tensor([2.7000], dtype=torch.float64)
+    """
 
     def oracle(self, moment: Moment) -> Oracle:
         """The oracle of one step. Asks `moment.draws` for all its numbers here, never later."""
@@ -86,6 +116,14 @@ class Oracle:
     """What a rule may ask at one step. All answers of a step are of the same samples and the same noise.
 
     A subclass overrides what its source provides; the rest is refused here.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> from workbench.dynamics.sources import AllSamples
+    >>> moment = wb.optimizers.Moment(wb.problems.quadratic([2.0]), torch.tensor([3.0]), torch.tensor(0), draws=None)
+    >>> oracle = AllSamples().oracle(moment)
+    >>> oracle.gradient(moment.parameters), oracle.loss(moment.parameters)
+    (tensor([6.], dtype=torch.float64), tensor(9., dtype=torch.float64))
     """
 
     source: Source

@@ -33,12 +33,21 @@ def curvature_polynomial(rule: Rule) -> Callable[[Values], Values]:
 
     Works inside sweeps, where every run has its own hyper-parameters.
     Raises ValueError for rules whose g~ is not differentiable at critical points.
+
+    >>> import workbench as wb
+    >>> wb.optimizers.curvature_polynomial(wb.optimizers.usam(0.1, rho=0.5))(2.0)  # lambda (1 + rho lambda)
+    4.0
     """
     return rule.filter().polynomial
 
 
 def stability_constant(rule: Rule) -> Scalar:
-    """c of the filter 0 <= p(lambda) <= c/step_size (Jury test on the momentum scheme's characteristic polynomial)."""
+    """c of the filter 0 <= p(lambda) <= c/step_size (Jury test on the momentum scheme's characteristic polynomial).
+
+    >>> import workbench as wb
+    >>> wb.optimizers.stability_constant(wb.optimizers.heavy_ball(0.1, beta=0.5))  # 2 (1 + beta)
+    3.0
+    """
     return rule.filter().constant
 
 
@@ -56,7 +65,12 @@ def filter_ratio(rule: Rule, eigenvalues: Values) -> Values:
 
 
 def update_radius(rule: Rule, eigenvalue: Float[np.ndarray, ...]) -> Float[np.ndarray, ...]:
-    """Spectral radius of the update's Jacobian in an eigendirection of the Hessian, at a critical point."""
+    """Spectral radius of the update's Jacobian in an eigendirection of the Hessian, at a critical point.
+
+    >>> import workbench as wb
+    >>> float(wb.optimizers.update_radius(wb.optimizers.gradient_descent(0.5), 3.0))  # |1 - step_size lambda|
+    0.5
+    """
     known = _numbers(rule)
     if not isinstance(rule, Descent):
         raise ValueError(f"{rule.name} has no momentum scheme whose update has a known radius; use update_jacobian")
@@ -130,7 +144,12 @@ def _intervals(known: Filter) -> list[Interval]:
 
 
 def max_sharpness(rule: Rule) -> float:
-    """The largest admissible eigenvalue: the upper end of `admissible_set`."""
+    """The largest admissible eigenvalue: the upper end of `admissible_set`.
+
+    >>> import workbench as wb
+    >>> round(wb.optimizers.max_sharpness(wb.optimizers.usam(0.5, rho=0.5)), 4)
+    2.0
+    """
     return admissible_set(rule)[-1][1]
 
 

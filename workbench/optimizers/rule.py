@@ -27,6 +27,14 @@ class Rule:
 
     A rule is a frozen dataclass of its hyper-parameters: numbers, 0-dim tensors (one value per run in a sweep) or schedules
     (`workbench.optimizers.schedules`; `at(value, oracle.step)` gives the value of a step).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> class Extragradient(wb.optimizers.Rule):
+    ...     def step(self, oracle, x, state):
+    ...         return x - 0.1 * oracle.gradient(x - 0.1 * oracle.gradient(x)), state
+    >>> wb.run(wb.problems.quadratic([1.0]), Extragradient(), start=torch.tensor([3.0]), steps=1).parameters
+    tensor([2.7300], dtype=torch.float64)
     """
 
     @property
@@ -93,6 +101,16 @@ class EffectiveGradient:
     """The field g~ that a rule follows instead of the gradient g: g itself, or the gradient at a displaced point.
 
     Only `__call__` must be written; for one that remembers something from step to step, `init` and `advance` instead.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> class Doubled(wb.optimizers.EffectiveGradient):
+    ...     name = 'doubled'
+    ...     def __call__(self, oracle, x):
+    ...         return 2 * oracle.gradient(x)
+    >>> rule = wb.optimizers.around(Doubled(), 0.1)
+    >>> wb.run(wb.problems.quadratic([1.0]), rule, start=torch.tensor([3.0]), steps=1).parameters
+    tensor([2.4000], dtype=torch.float64)
     """
 
     name: ClassVar[str]
@@ -161,7 +179,12 @@ class Remembered(NamedTuple):
 
 @dataclass(frozen=True)
 class Plain(EffectiveGradient):
-    """g~ = g, the minibatch gradient."""
+    """g~ = g, the minibatch gradient.
+
+    >>> import workbench as wb
+    >>> wb.optimizers.Plain().curvature()
+    (0.0, 1.0)
+    """
 
     name = "gd"
 
@@ -176,6 +199,13 @@ class Plain(EffectiveGradient):
 class Decayed(EffectiveGradient):
     """g~(x) + weight_decay x: the gradient of weight_decay/2 |x|^2 at the weights themselves, outside of the ascent, as in SAM's
     objective max L(w + e) + weight_decay/2 |w|^2 (arXiv:2010.01412, eq. 1) and in torch.optim.SGD and Adam.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, start = wb.problems.quadratic([1.0, 1.0]), torch.tensor([3.0, 4.0])
+    >>> rule = wb.optimizers.around(wb.optimizers.Decayed(wb.optimizers.Plain(), 0.5), 0.1)
+    >>> wb.run(bowl, rule, start=start, steps=1).parameters
+    tensor([2.5500, 3.4000], dtype=torch.float64)
     """
 
     gradient: EffectiveGradient
@@ -195,6 +225,11 @@ class Filter:
 
     `coefficients` of p, lowest first; `constant` is c of the momentum scheme. Both may differ from run to run. Where p is
     rational, it is defined where `denominator` (coefficients too) is positive.
+
+    >>> import workbench as wb
+    >>> usam = wb.optimizers.Filter(coefficients=(0.0, 1.0, 0.5), constant=2.0, step_size=0.5)
+    >>> usam.bound, usam.polynomial(2.0)  # p = lambda (1 + lambda/2) meets the bound at 2
+    (4.0, 4.0)
     """
 
     coefficients: tuple[Scalar, ...]

@@ -26,7 +26,13 @@ def at(value: HyperParameter, step: Int[Tensor, ""]) -> float | Tensor:
 
 @dataclass(frozen=True)
 class StepDecay:
-    """`value`, multiplied by `factor` at each of the steps `milestones`."""
+    """`value`, multiplied by `factor` at each of the steps `milestones`.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> wb.optimizers.StepDecay(1.0, milestones=(10, 20))(torch.tensor(15.0)).item()
+    0.1
+    """
 
     value: float | Tensor
     milestones: tuple[int, ...]
@@ -39,7 +45,13 @@ class StepDecay:
 
 @dataclass(frozen=True)
 class LinearDecay:
-    """From `value` at step 0 to zero at step `steps`."""
+    """From `value` at step 0 to zero at step `steps`.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> wb.optimizers.LinearDecay(0.5, steps=100)(torch.tensor(50.0)).item()
+    0.25
+    """
 
     value: float | Tensor
     steps: int
@@ -50,7 +62,13 @@ class LinearDecay:
 
 @dataclass(frozen=True)
 class SwitchOn:
-    """Zero before step `start`, `value` from there on."""
+    """Zero before step `start`, `value` from there on.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> [wb.optimizers.SwitchOn(0.5, start=5)(torch.tensor(step)).item() for step in (4, 5)]
+    [0.0, 0.5]
+    """
 
     value: float | Tensor
     start: int | Tensor
@@ -61,7 +79,13 @@ class SwitchOn:
 
 @dataclass(frozen=True)
 class Cosine:
-    """From `value` at step 0 along half a cosine to zero at step `steps`."""
+    """From `value` at step 0 along half a cosine to zero at step `steps`.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> [wb.optimizers.Cosine(1.0, steps=100)(torch.tensor(step)).item() for step in (0, 100)]
+    [1.0, 0.0]
+    """
 
     value: float | Tensor
     steps: int

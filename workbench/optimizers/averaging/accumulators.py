@@ -60,7 +60,17 @@ class Average(Protocol):
 
 @dataclass(frozen=True)
 class EMA:
-    """mean+ = decay mean + (1 - decay) x, from the initial parameters, without warm-up or correction of the bias."""
+    """mean+ = decay mean + (1 - decay) x, from the initial parameters, without warm-up or correction of the bias.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> ema = wb.optimizers.EMA(0.5)
+    >>> state = ema.init(torch.tensor([0.0]))
+    >>> for iterate in (1.0, 2.0):
+    ...     state = ema.update(torch.tensor([iterate]), state)
+    >>> ema.value(state)
+    tensor([1.2500])
+    """
 
     decay: float | Tensor
 
@@ -82,6 +92,15 @@ class UniformMean:
     """SWA (arXiv:1803.05407): the mean of the iterates start + 1, start + 1 + every, ...; `every=1` is dense averaging.
 
     Until the first of them, the value is the latest iterate.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> swa = wb.optimizers.UniformMean(start=1)
+    >>> state = swa.init(torch.tensor([0.0]))
+    >>> for iterate in (9.0, 2.0, 4.0):
+    ...     state = swa.update(torch.tensor([iterate]), state)
+    >>> swa.value(state)
+    tensor([3.])
     """
 
     start: int | Tensor = 0
@@ -112,6 +131,15 @@ class SegmentMean:
 
     SWAD's building block: at each evaluation the value is the mean of one segment, and the mean of the segments of a window
     (each of `every` iterates) is the mean of all its iterates. See `loss_valley` for the window.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> segment = wb.optimizers.SegmentMean(every=2)
+    >>> state = segment.init(torch.tensor([0.0]))
+    >>> for iterate in (9.0, 9.0, 2.0, 4.0):
+    ...     state = segment.update(torch.tensor([iterate]), state)
+    >>> segment.value(state)
+    tensor([3.])
     """
 
     every: int
@@ -142,6 +170,15 @@ class LAWA:
     before the first the initial parameters. Holds k copies of the parameters: every checkpoint leaves the mean again, alone,
     so that each must be known until then. For the mean at one step T known beforehand one copy is enough:
     `UniformMean(start=T - (k - 1) * every - 1, every=every)`.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> lawa = wb.optimizers.LAWA(k=2, every=1)
+    >>> state = lawa.init(torch.tensor([0.0]))
+    >>> for iterate in (9.0, 2.0, 4.0):
+    ...     state = lawa.update(torch.tensor([iterate]), state)
+    >>> lawa.value(state)
+    tensor([3.])
     """
 
     k: int

@@ -24,6 +24,11 @@ class LossValley(NamedTuple):
 
     `start` and `end` are the first and last evaluation of the window of algorithm 1. Without convergence both are T - 1,
     and the threshold is infinite. `closed` says that the loss left the valley before training ended.
+
+    >>> import workbench as wb
+    >>> window = wb.optimizers.loss_valley([3.0, 1.0, 1.1, 1.2, 2.0, 2.0, 2.0], n_converge=3, n_tolerance=2)
+    >>> int(window.start), int(window.end), bool(window.closed)
+    (1, 3, True)
     """
 
     weights: Float[Tensor, " evaluation"]

@@ -47,6 +47,15 @@ class SWAD:
     or drop the row above the threshold. The loss that decides comes after the iterates, so that two different means must
     still be within reach, and one vector does not hold two. Until convergence the threshold is unknown too, and each of
     the first n_converge segments may turn out to be the last one in.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> swad = wb.optimizers.SWAD(n_converge=1, n_tolerance=1)
+    >>> state = swad.init(torch.tensor([0.0]))
+    >>> for iterate, loss in ((2.0, 1.0), (4.0, 1.0), (9.0, 5.0)):
+    ...     state = swad.observe(loss, swad.update(torch.tensor([iterate]), state))
+    >>> swad.value(state)
+    tensor([3.])
     """
 
     def __init__(self, n_converge: int = 3, n_tolerance: int = 6, tolerance: float | Tensor = 1.3) -> None:

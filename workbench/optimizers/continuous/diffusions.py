@@ -22,6 +22,19 @@ class SDE(Protocol):
     """A stochastic differential equation; a frozen dataclass (`eq=False`) of its coefficients.
 
     It may also have `increment(oracle, x, dt, dw)`, drift dt + diffusion dw at once, where the two share gradients and products.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> class Decay:  # dX = -X dt, without noise
+    ...     def noise(self, x):
+    ...         return x
+    ...     def drift(self, oracle, x):
+    ...         return -x
+    ...     def diffusion(self, oracle, x, dw):
+    ...         return 0 * dw
+    >>> valley, start = wb.problems.quadratic([1.0]), torch.tensor([3.0])
+    >>> wb.run(valley, wb.optimizers.EulerMaruyama(Decay(), dt=0.1), start=start, steps=1).parameters
+    tensor([2.7000])
     """
 
     def noise(self, x: Parameters) -> Parameters:
@@ -39,7 +52,23 @@ class SDE(Protocol):
 
 @dataclass(frozen=True, repr=False)
 class EulerMaruyama(Rule):
-    """X+ = X + drift dt + diffusion dW, dW = sqrt(dt) Z: strong order 1/2 in dt (1 for noise that does not depend on X)."""
+    """X+ = X + drift dt + diffusion dW, dW = sqrt(dt) Z: strong order 1/2 in dt (1 for noise that does not depend on X).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> class Path:  # dX = dW
+    ...     def noise(self, x):
+    ...         return x
+    ...     def drift(self, oracle, x):
+    ...         return 0 * x
+    ...     def diffusion(self, oracle, x, dw):
+    ...         return dw
+    >>> valley, start = wb.problems.quadratic([1.0]), torch.zeros(1)
+    >>> def end(steps, **path):
+    ...     return wb.run(valley, wb.optimizers.EulerMaruyama(Path(), **path), start=start, steps=steps).parameters
+    >>> torch.allclose(end(1, dt=0.2, pieces=2), end(2, dt=0.1))  # one path
+    True
+    """
 
     sde: SDE
     dt: Scalar
@@ -70,6 +99,21 @@ class Milstein(EulerMaruyama):
     """Euler-Maruyama with 1/2 b b' (dW^2 - dt) added, for diagonal noise b_i(x_i) dW_i: strong order 1.
 
     For other noise, of which b_i depends on other coordinates too, it is not Milstein's method, which needs Levy areas.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> class Growth:  # dX = X dW
+    ...     def noise(self, x):
+    ...         return x
+    ...     def drift(self, oracle, x):
+    ...         return 0 * x
+    ...     def diffusion(self, oracle, x, dw):
+    ...         return x * dw
+    >>> def moved(rule):
+    ...     return wb.run(wb.problems.quadratic([1.0]), rule, start=torch.ones(1), steps=1).parameters.item() - 1
+    >>> dw = moved(wb.optimizers.EulerMaruyama(Growth(), dt=0.1))
+    >>> abs(moved(wb.optimizers.Milstein(Growth(), dt=0.1)) - dw - (dw**2 - 0.1) / 2) < 1e-6
+    True
     """
 
     def step(self, oracle: Oracle, parameters: Parameters, state: Any) -> tuple[Parameters, Any]:
@@ -92,6 +136,23 @@ class LogEulerMaruyama(EulerMaruyama):
 
     The noise is diagonal, or else the equation has `variance(oracle, x)`: X^2 q, of the shape of x. Exact where a and b are
     constant (geometric Brownian motion). Raises ValueError for noise of another shape than x without `variance`.
+
+    >>> import math
+    >>> import torch
+    >>> import workbench as wb
+    >>> class Growth:  # dX = X dW
+    ...     def noise(self, x):
+    ...         return x
+    ...     def drift(self, oracle, x):
+    ...         return 0 * x
+    ...     def diffusion(self, oracle, x, dw):
+    ...         return x * dw
+    >>> def moved(rule):
+    ...     return wb.run(wb.problems.quadratic([1.0]), rule, start=torch.ones(1).double(), steps=1).parameters.item()
+    >>> dw = moved(wb.optimizers.EulerMaruyama(Growth(), dt=1.0)) - 1
+    >>> log = math.log(moved(wb.optimizers.LogEulerMaruyama(Growth(), dt=1.0)))
+    >>> abs(log - (dw - 0.5)) < 1e-12  # the solution exp(W - t/2)
+    True
     """
 
     def step(self, oracle: Oracle, parameters: Parameters, state: Any) -> tuple[Parameters, Any]:

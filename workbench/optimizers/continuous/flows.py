@@ -13,7 +13,14 @@ from workbench.parameters import Parameters, Scalar, add_scaled
 
 @dataclass(frozen=True, repr=False)
 class Euler(Rule):
-    """x+ = x - dt g~(x): first order in dt."""
+    """x+ = x - dt g~(x): first order in dt.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> valley, start = wb.problems.quadratic([1.0]), torch.tensor([3.0])
+    >>> wb.run(valley, wb.optimizers.Euler(dt=1.0), start=start, steps=1).parameters  # 3 (1 - dt)
+    tensor([0.], dtype=torch.float64)
+    """
 
     dt: Scalar
     gradient: EffectiveGradient = field(default_factory=Plain)
@@ -35,7 +42,14 @@ class Euler(Rule):
 
 @dataclass(frozen=True, repr=False)
 class Heun(Euler):
-    """k1 = g~(x), k2 = g~(x - dt k1), x+ = x - dt (k1 + k2)/2: second order."""
+    """k1 = g~(x), k2 = g~(x - dt k1), x+ = x - dt (k1 + k2)/2: second order.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> valley, start = wb.problems.quadratic([1.0]), torch.tensor([3.0])
+    >>> wb.run(valley, wb.optimizers.Heun(dt=1.0), start=start, steps=1).parameters  # 3 (1 - dt + dt^2/2)
+    tensor([1.5000], dtype=torch.float64)
+    """
 
     def step(self, oracle: Oracle, parameters: Parameters, state: Any) -> tuple[Parameters, Any]:
         first = self.gradient(oracle, parameters)
@@ -45,7 +59,14 @@ class Heun(Euler):
 
 @dataclass(frozen=True, repr=False)
 class RK4(Euler):
-    """The classical Runge-Kutta method: fourth order, four gradients."""
+    """The classical Runge-Kutta method: fourth order, four gradients.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> valley, start = wb.problems.quadratic([1.0]), torch.tensor([3.0])
+    >>> wb.run(valley, wb.optimizers.RK4(dt=1.0), start=start, steps=1).parameters  # e^-dt to fourth order
+    tensor([1.1250], dtype=torch.float64)
+    """
 
     def step(self, oracle: Oracle, parameters: Parameters, state: Any) -> tuple[Parameters, Any]:
         slopes = [self.gradient(oracle, parameters)]

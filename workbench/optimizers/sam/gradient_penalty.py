@@ -14,7 +14,12 @@ from workbench.parameters import Parameters, Scalar, add_scaled
 
 @dataclass(frozen=True)
 class GradientPenalty(EffectiveGradient):
-    """g~(x) = g(x) + rho H(x) g(x), the gradient of f + rho/2 |grad f|^2."""
+    """g~(x) = g(x) + rho H(x) g(x), the gradient of f + rho/2 |grad f|^2.
+
+    >>> import workbench as wb
+    >>> wb.optimizers.GradientPenalty(rho=0.5).curvature()
+    (0.0, 1.0, 0.5)
+    """
 
     rho: HyperParameter
     name = "gradient_penalty"
@@ -43,5 +48,12 @@ class GradientPenalty(EffectiveGradient):
 def gradient_penalty(
     step_size: HyperParameter, rho: HyperParameter, *, beta: HyperParameter = 0.0, momentum: Momentum | None = None
 ) -> Descent:
-    """Descent on f + rho/2 |grad f|^2 (see `GradientPenalty`)."""
+    """Descent on f + rho/2 |grad f|^2 (see `GradientPenalty`).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> valley, start = wb.problems.quadratic([2.0]), torch.tensor([3.0])
+    >>> wb.run(valley, wb.optimizers.gradient_penalty(0.1, rho=0.5), start=start, steps=1).parameters
+    tensor([1.8000], dtype=torch.float64)
+    """
     return around(GradientPenalty(rho), step_size, beta, momentum)

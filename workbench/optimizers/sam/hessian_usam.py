@@ -14,7 +14,12 @@ from workbench.parameters import Parameters, Scalar, add_scaled
 
 @dataclass(frozen=True)
 class HessianUSAM(EffectiveGradient):
-    """g~(x) = g(x + rho H(x) g(x)) (HUSAM, arXiv:2510.09034)."""
+    """g~(x) = g(x + rho H(x) g(x)) (HUSAM, arXiv:2510.09034).
+
+    >>> import workbench as wb
+    >>> wb.optimizers.HessianUSAM(rho=0.25).curvature()
+    (0.0, 1.0, 0.0, 0.25)
+    """
 
     rho: HyperParameter
     name = "hessian_usam"
@@ -42,5 +47,10 @@ class HessianUSAM(EffectiveGradient):
 def hessian_usam(
     step_size: HyperParameter, rho: HyperParameter, *, beta: HyperParameter = 0.0, momentum: Momentum | None = None
 ) -> Descent:
-    """Hessian USAM (see `HessianUSAM`). The loss must be twice differentiable: ReLU's kinks are not seen."""
+    """Hessian USAM (see `HessianUSAM`). The loss must be twice differentiable: ReLU's kinks are not seen.
+
+    >>> import workbench as wb
+    >>> round(wb.optimizers.max_sharpness(wb.optimizers.hessian_usam(0.5, rho=0.25)), 4)
+    2.0
+    """
     return around(HessianUSAM(rho), step_size, beta, momentum)

@@ -20,6 +20,13 @@ from workbench.parameters import Parameters, add_scaled, norm, normalised, subtr
 class MultiStepSAM(EffectiveGradient):
     """SAM with several ascent steps: `ascent_steps` normalised steps of length `step_fraction` rho, each followed by
     projection on the ball of radius rho around x; g~ is the gradient at the end (arXiv:2206.06232, the public code).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, start = wb.problems.quadratic([1.0, 1.0]), torch.tensor([3.0, 4.0])
+    >>> rule = wb.optimizers.around(wb.optimizers.MultiStepSAM(rho=5.0, ascent_steps=3), 0.1)
+    >>> wb.run(bowl, rule, start=start, steps=1).parameters
+    tensor([2.4000, 3.2000], dtype=torch.float64)
     """
 
     rho: HyperParameter
@@ -65,5 +72,11 @@ def multi_step_sam(
     beta: HyperParameter = 0.0,
     momentum: Momentum | None = None,
 ) -> Descent:
-    """SAM with projected inner ascent of several steps (see `MultiStepSAM`)."""
+    """SAM with projected inner ascent of several steps (see `MultiStepSAM`).
+
+    >>> import workbench as wb
+    >>> rule = wb.optimizers.multi_step_sam(0.5, rho=0.1, ascent_steps=2, step_fraction=0.25)
+    >>> round(wb.optimizers.two_cycle(rule, 2.0).amplitude, 6)
+    0.05
+    """
     return around(MultiStepSAM(rho, ascent_steps, step_fraction), step_size, beta, momentum)

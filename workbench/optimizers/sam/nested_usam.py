@@ -14,7 +14,12 @@ from workbench.parameters import Parameters, Scalar, add_scaled
 
 @dataclass(frozen=True)
 class NestedUSAM(EffectiveGradient):
-    """g~(x) = g(x + rho g(x + rho g(x))) (the nested reading of USAM2, arXiv:2510.09034)."""
+    """g~(x) = g(x + rho g(x + rho g(x))) (the nested reading of USAM2, arXiv:2510.09034).
+
+    >>> import workbench as wb
+    >>> wb.optimizers.NestedUSAM(rho=0.5).curvature()
+    (0.0, 1.0, 0.5, 0.25)
+    """
 
     rho: HyperParameter
     name = "nested_usam"
@@ -42,5 +47,10 @@ class NestedUSAM(EffectiveGradient):
 def nested_usam(
     step_size: HyperParameter, rho: HyperParameter, *, beta: HyperParameter = 0.0, momentum: Momentum | None = None
 ) -> Descent:
-    """Nested USAM (see `NestedUSAM`)."""
+    """Nested USAM (see `NestedUSAM`).
+
+    >>> import workbench as wb
+    >>> round(wb.optimizers.max_sharpness(wb.optimizers.nested_usam(1 / 3, rho=0.5)), 4)
+    2.0
+    """
     return around(NestedUSAM(rho), step_size, beta, momentum)

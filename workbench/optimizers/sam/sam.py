@@ -20,6 +20,10 @@ class UnifiedSAM(EffectiveGradient):
     """g~(x) = g(x + rho (1 - lam + lam/|g(x)|) g(x)); lam = 1 is SAM, lam = 0 is USAM (arXiv:2503.02225, eq. of Unified SAM).
 
     Both gradients are of the same minibatch. A zero gradient means no displacement: nothing is added to the norm.
+
+    >>> import workbench as wb
+    >>> wb.optimizers.UnifiedSAM(rho=0.5, lam=0.0).curvature()
+    (0.0, 1.0, 0.5)
     """
 
     rho: HyperParameter
@@ -78,7 +82,14 @@ def _is_number(value: object) -> TypeGuard[int | float]:
 def sam(
     step_size: HyperParameter, rho: HyperParameter, *, beta: HyperParameter = 0.0, momentum: Momentum | None = None
 ) -> Descent:
-    """SAM: g~(x) = g(x + rho g(x)/|g(x)|); rho is a length (arXiv:2010.01412). Momentum: heavy ball where beta is given."""
+    """SAM: g~(x) = g(x + rho g(x)/|g(x)|); rho is a length (arXiv:2010.01412). Momentum: heavy ball where beta is given.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, start = wb.problems.quadratic([1.0, 1.0]), torch.tensor([3.0, 4.0])
+    >>> wb.run(bowl, wb.optimizers.sam(0.1, rho=5.0), start=start, steps=1).parameters
+    tensor([2.4000, 3.2000], dtype=torch.float64)
+    """
     return around(UnifiedSAM(rho, 1.0), step_size, beta, momentum)
 
 
@@ -96,7 +107,12 @@ def sam(
 def usam(
     step_size: HyperParameter, rho: HyperParameter, *, beta: HyperParameter = 0.0, momentum: Momentum | None = None
 ) -> Descent:
-    """Unnormalised SAM: g~(x) = g(x + rho g(x)); rho is one over a curvature."""
+    """Unnormalised SAM: g~(x) = g(x + rho g(x)); rho is one over a curvature.
+
+    >>> import workbench as wb
+    >>> wb.optimizers.admissible_set(wb.optimizers.usam(0.5, rho=0.5))
+    [(-4.0, -2.0), (0.0, 2.0)]
+    """
     return around(UnifiedSAM(rho, 0.0), step_size, beta, momentum)
 
 
@@ -117,5 +133,10 @@ def unified_sam(
     beta: HyperParameter = 0.0,
     momentum: Momentum | None = None,
 ) -> Descent:
-    """Unified SAM with mixing weight lam in [0, 1] (arXiv:2503.02225): lam = 0 is USAM, lam = 1 is SAM."""
+    """Unified SAM with mixing weight lam in [0, 1] (arXiv:2503.02225): lam = 0 is USAM, lam = 1 is SAM.
+
+    >>> import workbench as wb
+    >>> round(wb.optimizers.two_cycle(wb.optimizers.unified_sam(0.5, rho=0.5, lam=0.5), 2.0).amplitude, 6)
+    0.5
+    """
     return around(UnifiedSAM(rho, lam), step_size, beta, momentum)

@@ -14,7 +14,12 @@ from workbench.parameters import Parameters, Scalar, add_scaled
 
 @dataclass(frozen=True)
 class TwoStepUSAM(EffectiveGradient):
-    """y = x + rho g(x), z = y + rho g(y), g~(x) = g(z) (the successive reading of USAM2, arXiv:2510.09034)."""
+    """y = x + rho g(x), z = y + rho g(y), g~(x) = g(z) (the successive reading of USAM2, arXiv:2510.09034).
+
+    >>> import workbench as wb
+    >>> wb.optimizers.TwoStepUSAM(rho=0.5).curvature()
+    (0.0, 1.0, 1.0, 0.25)
+    """
 
     rho: HyperParameter
     name = "two_step_usam"
@@ -42,5 +47,10 @@ class TwoStepUSAM(EffectiveGradient):
 def two_step_usam(
     step_size: HyperParameter, rho: HyperParameter, *, beta: HyperParameter = 0.0, momentum: Momentum | None = None
 ) -> Descent:
-    """Two-step USAM, two successive ascents (see `TwoStepUSAM`)."""
+    """Two-step USAM, two successive ascents (see `TwoStepUSAM`).
+
+    >>> import workbench as wb
+    >>> round(wb.optimizers.max_sharpness(wb.optimizers.two_step_usam(0.25, rho=0.5)), 4)
+    2.0
+    """
     return around(TwoStepUSAM(rho), step_size, beta, momentum)

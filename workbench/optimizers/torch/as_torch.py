@@ -41,6 +41,14 @@ def as_torch(
     averaged over the processes; m_sam ascends in each process by itself.
     Raises ValueError for sparse gradients, for closures that do not return a loss, for losses that no parameter reaches, and
     where a rule needs more than the closure can give.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> weight = torch.tensor([3.0, 4.0], requires_grad=True)
+    >>> optimizer = wb.optimizers.as_torch(wb.optimizers.sam(0.1, rho=5.0), [weight])
+    >>> loss = optimizer.step(lambda: weight.square().sum() / 2)
+    >>> weight.detach()
+    tensor([2.4000, 3.2000])
     """
     for name in (entry.name for entry in dataclasses.fields(rule)):  # type: ignore[arg-type]
         value = getattr(rule, name)

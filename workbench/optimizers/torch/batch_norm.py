@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 
-@torch.no_grad()
 def recompute_batch_norm(module: nn.Module, batches: Iterable[Any]) -> None:
     """Set the running statistics of every batch normalisation to their means over `batches`, in place.
 
@@ -18,6 +17,13 @@ def recompute_batch_norm(module: nn.Module, batches: Iterable[Any]) -> None:
     batches: inputs, or what a loader gives: of a tuple or list the first entry is the input; a dict is passed by keywords.
     Raises ValueError when there are statistics to compute and no batch. After any error statistics, momenta and modes are
     what they were.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> layer = torch.nn.BatchNorm1d(1)
+    >>> wb.optimizers.recompute_batch_norm(layer, [torch.tensor([[1.0], [3.0]])])
+    >>> layer.running_mean
+    tensor([2.])
     """
     layers = [
         layer
@@ -52,6 +58,7 @@ def recompute_batch_norm(module: nn.Module, batches: Iterable[Any]) -> None:
             part.training = training
 
 
+@torch.no_grad()
 def _forward(module: nn.Module, batch: Any) -> None:
     try:
         if isinstance(batch, Mapping):

@@ -22,6 +22,13 @@ class ASAM(EffectiveGradient):
 
     weights: which tensors are weights, by name; by default those with "weight" in their names (as in the authors' code: the
     gains of normalisations too, biases not), and a single tensor without a name.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> valley, start = wb.problems.quadratic([2.0]), torch.tensor([3.0])
+    >>> rule = wb.optimizers.around(wb.optimizers.ASAM(rho=1.0, eta=0.0), 0.1)
+    >>> wb.run(valley, rule, start=start, steps=1).parameters  # x + rho |x| = 6
+    tensor([1.8000], dtype=torch.float64)
     """
 
     rho: HyperParameter
@@ -80,5 +87,10 @@ def asam(
     beta: HyperParameter = 0.0,
     momentum: Momentum | None = None,
 ) -> Descent:
-    """Adaptive SAM (see `ASAM`)."""
+    """Adaptive SAM (see `ASAM`).
+
+    >>> import workbench as wb
+    >>> round(wb.optimizers.two_cycle(wb.optimizers.asam(0.5, rho=0.1, eta=0.9), 2.0).amplitude, 6)
+    0.1
+    """
     return around(ASAM(rho, eta, weights), step_size, beta, momentum)

@@ -20,6 +20,12 @@ from workbench.parameters import Parameters, add_scaled, inner, normalised
 class EigenSAM(EffectiveGradient):
     """g~(x) = g(x + rho u(d)), d = u(g) + kappa sign(g.v) (v - <v, u(g)> u(g)), v after `iterations` power steps on the Hessian
     from a random direction, fresh at every step (arXiv:2501.12666, which refreshes v less often).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> valley, start = wb.problems.quadratic([2.0]), torch.tensor([3.0])
+    >>> wb.run(valley, wb.optimizers.around(wb.optimizers.EigenSAM(rho=1.0), 0.1), start=start, steps=1).parameters
+    tensor([2.2000], dtype=torch.float64)
     """
 
     rho: HyperParameter
@@ -69,5 +75,10 @@ def eigen_sam(
     beta: HyperParameter = 0.0,
     momentum: Momentum | None = None,
 ) -> Descent:
-    """Eigen-SAM (see `EigenSAM`)."""
+    """Eigen-SAM (see `EigenSAM`).
+
+    >>> import workbench as wb
+    >>> wb.optimizers.cycle_set(wb.optimizers.eigen_sam(0.5, rho=0.1, kappa=1.0), 2.0)
+    [(0.0, 4.0)]
+    """
     return around(EigenSAM(rho, kappa, iterations), step_size, beta, momentum)

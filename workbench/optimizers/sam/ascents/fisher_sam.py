@@ -18,7 +18,15 @@ from workbench.parameters import Parameters, add_scaled, normalised, tree_map
 
 @dataclass(frozen=True)
 class FisherSAM(EffectiveGradient):
-    """g~(x) = g(x + rho d/sqrt(g.d)), d = g/(1 + eta g^2) entry by entry (arXiv:2206.04920)."""
+    """g~(x) = g(x + rho d/sqrt(g.d)), d = g/(1 + eta g^2) entry by entry (arXiv:2206.04920).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> valley, start = wb.problems.quadratic([1.0]), torch.tensor([3.0])
+    >>> rule = wb.optimizers.around(wb.optimizers.FisherSAM(rho=2.0, eta=1 / 3), 0.1)
+    >>> wb.run(valley, rule, start=start, steps=1).parameters  # rho/sqrt(1 + eta g^2) = 1
+    tensor([2.6000], dtype=torch.float64)
+    """
 
     rho: HyperParameter
     eta: HyperParameter = 1.0
@@ -66,5 +74,10 @@ def fisher_sam(
     beta: HyperParameter = 0.0,
     momentum: Momentum | None = None,
 ) -> Descent:
-    """Fisher SAM (see `FisherSAM`)."""
+    """Fisher SAM (see `FisherSAM`).
+
+    >>> import workbench as wb
+    >>> round(wb.optimizers.two_cycle(wb.optimizers.fisher_sam(0.5, rho=2**0.5, eta=0.25), 2.0).amplitude, 6)
+    1.0
+    """
     return around(FisherSAM(rho, eta), step_size, beta, momentum)

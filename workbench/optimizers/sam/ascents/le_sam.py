@@ -18,7 +18,15 @@ from workbench.parameters import Parameters, add_scaled, norm, normalised, scale
 
 @dataclass(frozen=True)
 class LESAM(EffectiveGradient):
-    """g~(x) = g(x + min(sigma/|g|, rho) u(g)): a radius at which the loss rises by sigma, at most rho (arXiv:2605.10183)."""
+    """g~(x) = g(x + min(sigma/|g|, rho) u(g)): a radius at which the loss rises by sigma, at most rho (arXiv:2605.10183).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> valley, start = wb.problems.quadratic([1.0]), torch.tensor([3.0])
+    >>> rule = wb.optimizers.around(wb.optimizers.LESAM(rho=2.0, sigma=1.5), 0.1)
+    >>> wb.run(valley, rule, start=start, steps=1).parameters  # sigma/|g| = 1/2
+    tensor([2.6500], dtype=torch.float64)
+    """
 
     rho: HyperParameter
     sigma: HyperParameter
@@ -67,5 +75,10 @@ def le_sam(
     beta: HyperParameter = 0.0,
     momentum: Momentum | None = None,
 ) -> Descent:
-    """LE-SAM (see `LESAM`); rho is the largest radius."""
+    """LE-SAM (see `LESAM`); rho is the largest radius.
+
+    >>> import workbench as wb
+    >>> round(wb.optimizers.two_cycle(wb.optimizers.le_sam(0.5, rho=0.1, sigma=0.005), 2.0).amplitude, 6)
+    0.05
+    """
     return around(LESAM(rho, sigma), step_size, beta, momentum)

@@ -19,6 +19,13 @@ from workbench.parameters import Parameters, add_scaled, normalised
 class RSAM(EffectiveGradient):
     """g~(x) = g(x + rho u(z + kappa g(x + z))), z = sigma rownorm(x) normal: noise of the size of each row of a tensor, an output
     unit's weights; of vectors as a whole (NeurIPS 2022, R-SAM).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, start = wb.problems.quadratic([1.0, 1.0]), torch.tensor([3.0, 4.0])
+    >>> rule = wb.optimizers.around(wb.optimizers.RSAM(rho=5.0, sigma=0.0), 0.1)
+    >>> wb.run(bowl, rule, start=start, steps=1).parameters  # SAM without the noise
+    tensor([2.4000, 3.2000], dtype=torch.float64)
     """
 
     rho: HyperParameter
@@ -70,5 +77,12 @@ def rsam(
     beta: HyperParameter = 0.0,
     momentum: Momentum | None = None,
 ) -> Descent:
-    """R-SAM (see `RSAM`)."""
+    """R-SAM (see `RSAM`).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> valley, start = wb.problems.quadratic([2.0]), torch.tensor([3.0])
+    >>> wb.run(valley, wb.optimizers.rsam(0.1, rho=1.0), start=start, steps=1).parameters
+    tensor([2.2000], dtype=torch.float64)
+    """
     return around(RSAM(rho, sigma, kappa), step_size, beta, momentum)

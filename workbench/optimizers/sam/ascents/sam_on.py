@@ -21,6 +21,13 @@ class SAMON(EffectiveGradient):
     """g~(x) = g(x + rho u(g on chosen tensors)), the norm over these alone (arXiv:2306.04226: the normalisation layers).
 
     only: which tensors ascend, by name; by default those with "norm" or "bn" in their names.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> problem = wb.problems.DeepLinear(torch.zeros(1, 1), widths=(1,))  # (W2 W1)^2
+    >>> rule = wb.optimizers.around(wb.optimizers.SAMON(rho=1.0, only=lambda name: name == 'W2'), 0.1)
+    >>> wb.run(problem, rule, start={'W1': torch.ones(1, 1), 'W2': torch.ones(1, 1)}, steps=1).parameters
+    {'W1': tensor([[0.2000]]), 'W2': tensor([[0.6000]])}
     """
 
     rho: HyperParameter
@@ -58,5 +65,12 @@ def sam_on(
     beta: HyperParameter = 0.0,
     momentum: Momentum | None = None,
 ) -> Descent:
-    """SAM on the normalisation layers (see `SAMON`)."""
+    """SAM on the normalisation layers (see `SAMON`).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, start = wb.problems.quadratic([1.0, 1.0]), torch.tensor([3.0, 4.0])
+    >>> wb.run(bowl, wb.optimizers.sam_on(0.1, rho=5.0, only=lambda name: True), start=start, steps=1).parameters
+    tensor([2.4000, 3.2000], dtype=torch.float64)
+    """
     return around(SAMON(rho, only), step_size, beta, momentum)

@@ -34,6 +34,13 @@ class SSAM(EffectiveGradient):
     the sum over all samples of their squared gradients (arXiv:2210.05177). The norm is of the whole g.
 
     M is found at the first step, and again every `refresh` steps.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> rows, start = wb.problems.LeastSquares(torch.eye(2), torch.zeros(2)), torch.tensor([3.0, 4.0])
+    >>> rule = wb.optimizers.around(wb.optimizers.SSAM(rho=1.0, sparsity=0.5), 0.1)
+    >>> wb.run(rows, rule, start=start, steps=1).parameters
+    tensor([2.8500, 3.7600])
     """
 
     rho: HyperParameter
@@ -96,5 +103,12 @@ def ssam(
     beta: HyperParameter = 0.0,
     momentum: Momentum | None = None,
 ) -> Descent:
-    """Sparse SAM with Fisher masks (see `SSAM`)."""
+    """Sparse SAM with Fisher masks (see `SSAM`).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> rows, start = wb.problems.LeastSquares(torch.eye(2), torch.zeros(2)), torch.tensor([3.0, 4.0])
+    >>> wb.run(rows, wb.optimizers.ssam(1.0, rho=1.0, sparsity=0.0), start=start, steps=1).parameters
+    tensor([1.2000, 1.6000])
+    """
     return around(SSAM(rho, sparsity, refresh), step_size, beta, momentum)

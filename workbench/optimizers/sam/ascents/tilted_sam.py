@@ -19,6 +19,10 @@ from workbench.parameters import Parameters, Scalar, add_scaled, norm, normalise
 class TiltedSAM(EffectiveGradient):
     """g~(x) = sum_k softmax_k(tilt loss(y_k)) g(y_k) over `points` points y_k = x + e_k + rho u(g(x + e_k)), e_k normal with
     standard deviation sigma, shortened to `radius` (arXiv:2410.22656, the public code's "random1").
+
+    >>> import workbench as wb
+    >>> wb.optimizers.TiltedSAM(rho=0.0, sigma=1.0, tilt=0.5).curvature_denominator()  # 1 - tilt sigma^2 lambda
+    (1.0, -0.5)
     """
 
     rho: HyperParameter
@@ -90,5 +94,10 @@ def tilted_sam(
     beta: HyperParameter = 0.0,
     momentum: Momentum | None = None,
 ) -> Descent:
-    """Tilted SAM (see `TiltedSAM`)."""
+    """Tilted SAM (see `TiltedSAM`).
+
+    >>> import workbench as wb
+    >>> round(wb.optimizers.max_sharpness(wb.optimizers.tilted_sam(0.5, rho=0.0, sigma=1.0, tilt=0.5)), 4)
+    1.3333
+    """
     return around(TiltedSAM(rho, sigma, tilt, points, radius), step_size, beta, momentum)

@@ -20,6 +20,14 @@ from workbench.parameters import Parameters, add_scaled, leaves, normalised
 class ZSharp(EffectiveGradient):
     """g~(x) = g(x + rho e): in every matrix e = u(g where z is above its q-quantile), z = |g - mean|/std; in vectors e = g/|g|,
     |g| over all tensors (arXiv:2505.02369). Each matrix gets length rho, so this is not SAM's ball.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> problem = wb.problems.DeepLinear(torch.zeros(2, 2), widths=())  # |W1|^2, gradient 2 W1
+    >>> start = {'W1': torch.tensor([[1.0, 1.0], [1.0, 5.0]])}
+    >>> wb.run(problem, wb.optimizers.around(wb.optimizers.ZSharp(rho=1.0), 0.1), start=start, steps=1).parameters['W1']
+    tensor([[0.8000, 0.8000],
+            [0.8000, 3.8000]])
     """
 
     rho: HyperParameter
@@ -75,5 +83,12 @@ def zsharp(
     beta: HyperParameter = 0.0,
     momentum: Momentum | None = None,
 ) -> Descent:
-    """Z-Sharp (see `ZSharp`)."""
+    """Z-Sharp (see `ZSharp`).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, start = wb.problems.quadratic([1.0, 1.0]), torch.tensor([3.0, 4.0])
+    >>> wb.run(bowl, wb.optimizers.zsharp(0.1, rho=5.0), start=start, steps=1).parameters
+    tensor([2.4000, 3.2000], dtype=torch.float64)
+    """
     return around(ZSharp(rho, q), step_size, beta, momentum)

@@ -30,6 +30,13 @@ class AESAM(EffectiveGradient):
     delta on the old, c_t = (t/T) lam1 + (1 - t/T) lam2 over `horizon` T steps (arXiv:2304.14647). Starts at mu = 0, sigma^2 = 1.
 
     Here every step takes both gradients; how often SAM is due depends on the run, so `cost` is the most.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, start = wb.problems.quadratic([1.0, 1.0]), torch.tensor([3.0, 4.0])
+    >>> rule = wb.optimizers.around(wb.optimizers.AESAM(rho=5.0, horizon=100), 0.1)
+    >>> wb.run(bowl, rule, start=start, steps=1).parameters  # |g|^2 = 25 is due for SAM
+    tensor([2.4000, 3.2000], dtype=torch.float64)
     """
 
     rho: HyperParameter
@@ -85,5 +92,13 @@ def ae_sam(
     beta: HyperParameter = 0.0,
     momentum: Momentum | None = None,
 ) -> Descent:
-    """AE-SAM (see `AESAM`)."""
+    """AE-SAM (see `AESAM`).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, start = wb.problems.quadratic([1.0, 1.0]), torch.tensor([3.0, 4.0])
+    >>> rule = wb.optimizers.ae_sam(0.1, rho=5.0, horizon=100, lam2=4.0)
+    >>> wb.run(bowl, rule, start=start, steps=1).parameters  # is not
+    tensor([2.7000, 3.6000], dtype=torch.float64)
+    """
     return around(AESAM(rho, horizon, delta, lam1, lam2), step_size, beta, momentum)

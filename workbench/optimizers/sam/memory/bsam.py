@@ -27,6 +27,13 @@ class BSAMState(NamedTuple):
 class BSAM(Rule):
     """g at x + normal/sqrt(N s), gs at x + rho g/s; m <- beta1 m + (1 - beta1)(gs + delta x), x <- x - step_size m/s,
     s <- beta2 s + (1 - beta2)(sqrt(s) |g| + damping + delta), delta the weight decay (arXiv:2210.01620, Alg. 1).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> valley, start = wb.problems.quadratic([1.0]), torch.tensor([3.0])
+    >>> rule = wb.optimizers.BSAM(0.1, rho=1.0, samples=float('inf'), weight_decay=0.0, beta1=0.0)
+    >>> wb.run(valley, rule, start=start, steps=1).parameters
+    tensor([2.4000], dtype=torch.float64)
     """
 
     step_size: HyperParameter
@@ -118,5 +125,11 @@ def bsam(
     beta2: HyperParameter = 0.99,
     start: float = 1.0,
 ) -> BSAM:
-    """bSAM (see `BSAM`); samples is N, the number of training samples, start the first precision."""
+    """bSAM (see `BSAM`); samples is N, the number of training samples, start the first precision.
+
+    >>> import workbench as wb
+    >>> rule = wb.optimizers.bsam(0.5, rho=0.5, samples=float('inf'), weight_decay=0.0, damping=1.0, beta1=0.0)
+    >>> wb.optimizers.admissible_set(rule)  # USAM's
+    [(-4.0, -2.0), (0.0, 2.0)]
+    """
     return BSAM(step_size, rho, samples, weight_decay, damping, beta1, beta2, start)

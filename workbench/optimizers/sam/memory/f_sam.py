@@ -21,6 +21,12 @@ class FSAM(EffectiveGradient):
 
     form "code" is the public code's: m of the step before in its place, the first gradient at the start, where the ascent is
     along g. With sigma = 1 both have the same direction for the same m, but their m differ for ever.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, start = wb.problems.quadratic([1.0, 1.0]), torch.tensor([3.0, 4.0])
+    >>> wb.run(bowl, wb.optimizers.around(wb.optimizers.FSAM(rho=5.0), 0.1), start=start, steps=1).parameters
+    tensor([2.4000, 3.2000], dtype=torch.float64)
     """
 
     rho: HyperParameter
@@ -88,5 +94,10 @@ def f_sam(
     beta: HyperParameter = 0.0,
     momentum: Momentum | None = None,
 ) -> Descent:
-    """F-SAM (see `FSAM`)."""
+    """F-SAM (see `FSAM`).
+
+    >>> import workbench as wb
+    >>> round(wb.optimizers.two_cycle(wb.optimizers.f_sam(0.5, rho=0.1), 2.0).amplitude, 6)
+    0.1
+    """
     return around(FSAM(rho, sigma, lam, form), step_size, beta, momentum)

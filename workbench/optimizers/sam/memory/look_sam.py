@@ -21,6 +21,12 @@ class LookSAM(EffectiveGradient):
     (arXiv:2203.02714; kappa is its alpha).
 
     Here every step takes both gradients, and keeps one of them: a step is the same computation at all times.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, start = wb.problems.quadratic([1.0, 1.0]), torch.tensor([3.0, 4.0])
+    >>> wb.run(bowl, wb.optimizers.around(wb.optimizers.LookSAM(rho=5.0), 0.1), start=start, steps=1).parameters
+    tensor([2.4000, 3.2000], dtype=torch.float64)
     """
 
     rho: HyperParameter
@@ -79,5 +85,10 @@ def look_sam(
     beta: HyperParameter = 0.0,
     momentum: Momentum | None = None,
 ) -> Descent:
-    """LookSAM (see `LookSAM`)."""
+    """LookSAM (see `LookSAM`).
+
+    >>> import workbench as wb
+    >>> round(wb.optimizers.two_cycle(wb.optimizers.look_sam(0.25, rho=0.5), 2.0).amplitude, 6)
+    0.1
+    """
     return around(LookSAM(rho, k, kappa), step_size, beta, momentum)

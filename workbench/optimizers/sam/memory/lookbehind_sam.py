@@ -16,7 +16,15 @@ from workbench.parameters import Parameters, Scalar, add_scaled, normalised, sub
 
 @dataclass(frozen=True, repr=False)
 class LookbehindSAM(Rule):
-    """From y = f = x, k times: y <- y + rho u(g(y)), f <- f - step_size g(y); then x <- x + slow (f - x) (arXiv:2307.16704)."""
+    """From y = f = x, k times: y <- y + rho u(g(y)), f <- f - step_size g(y); then x <- x + slow (f - x) (arXiv:2307.16704).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> valley, start = wb.problems.quadratic([1.0]), torch.tensor([3.0])
+    >>> rule = wb.optimizers.LookbehindSAM(0.1, rho=1.0)
+    >>> wb.run(valley, rule, start=start, steps=1).parameters  # 3 - (0.4 + 0.5)/2
+    tensor([2.5500], dtype=torch.float64)
+    """
 
     step_size: HyperParameter
     rho: HyperParameter
@@ -77,5 +85,10 @@ def lookbehind_sam(
     k: int = 2,
     slow: HyperParameter = 0.5,
 ) -> LookbehindSAM:
-    """Lookbehind-SAM (see `LookbehindSAM`)."""
+    """Lookbehind-SAM (see `LookbehindSAM`).
+
+    >>> import workbench as wb
+    >>> round(wb.optimizers.two_cycle(wb.optimizers.lookbehind_sam(0.5, rho=0.2), 2.0).amplitude, 6)
+    0.3
+    """
     return LookbehindSAM(step_size, rho, k, slow)

@@ -20,6 +20,13 @@ from workbench.parameters import Parameters, Scalar, add_scaled, normalised, zer
 class MomentumSAM(Rule):
     """v <- mu v + g(x - rho u(v)), x <- x - step_size v (arXiv:2401.12033). The state is v; records are of x, and of the
     displaced x - rho u(v), which the public code stores, under "displaced".
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> valley, start = wb.problems.quadratic([1.0]), torch.tensor([3.0])
+    >>> rule = wb.optimizers.MomentumSAM(0.1, rho=1.0)
+    >>> wb.run(valley, rule, start=start, steps=2).parameters  # 2.7 - 0.1 (0.9 * 3 + 1.7)
+    tensor([2.2600], dtype=torch.float64)
     """
 
     step_size: HyperParameter
@@ -81,5 +88,10 @@ def momentum_sam(
     rho: HyperParameter,
     mu: HyperParameter = 0.9,
 ) -> MomentumSAM:
-    """Momentum-SAM (see `MomentumSAM`)."""
+    """Momentum-SAM (see `MomentumSAM`).
+
+    >>> import workbench as wb
+    >>> round(wb.optimizers.two_cycle(wb.optimizers.momentum_sam(0.5, rho=0.1, mu=0.5), 2.0).amplitude, 6)
+    0.05
+    """
     return MomentumSAM(step_size, rho, mu)

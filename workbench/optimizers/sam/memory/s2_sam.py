@@ -16,7 +16,15 @@ from workbench.parameters import Parameters, add_scaled, normalised, zeros_like
 
 @dataclass(frozen=True)
 class S2SAM(EffectiveGradient):
-    """g~(x) = d, d <- g(x + rho u(d)): yesterday's effective gradient is today's ascent (NeurIPS 2024, MJgMMqMDu4)."""
+    """g~(x) = d, d <- g(x + rho u(d)): yesterday's effective gradient is today's ascent (NeurIPS 2024, MJgMMqMDu4).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> valley, start = wb.problems.quadratic([1.0]), torch.tensor([3.0])
+    >>> rule = wb.optimizers.around(wb.optimizers.S2SAM(rho=1.0), 0.1)
+    >>> wb.run(valley, rule, start=start, steps=2).parameters  # 2.7 - 0.1 (2.7 + 1)
+    tensor([2.3300], dtype=torch.float64)
+    """
 
     rho: HyperParameter
     name = "s2_sam"
@@ -55,5 +63,12 @@ def s2_sam(
     beta: HyperParameter = 0.0,
     momentum: Momentum | None = None,
 ) -> Descent:
-    """S2-SAM (see `S2SAM`)."""
+    """S2-SAM (see `S2SAM`).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> valley, start = wb.problems.quadratic([1.0]), torch.tensor([3.0])
+    >>> wb.run(valley, wb.optimizers.s2_sam(0.5, rho=1.0), start=start, steps=50).parameters  # rho behind the minimum
+    tensor([-1.0000], dtype=torch.float64)
+    """
     return around(S2SAM(rho), step_size, beta, momentum)

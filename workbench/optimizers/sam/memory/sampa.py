@@ -18,6 +18,13 @@ from workbench.parameters import Parameters, Scalar, add_scaled, normalised, tre
 class SAMPa(Rule):
     """h <- g(x - step_size h) =: new, x <- x - step_size ((1 - lam) g_prev(x + rho u(h_old)) + lam new), g_prev of the samples of
     the step before (or the same, where every step sees the same); the first step is gradient descent (arXiv:2410.10683, Alg. 1).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, start = wb.problems.quadratic([1.0, 1.0]), torch.tensor([3.0, 4.0])
+    >>> rule = wb.optimizers.SAMPa(0.1, rho=5.0)
+    >>> wb.run(bowl, rule, start=start, steps=1).parameters  # the first step is gradient descent
+    tensor([2.7000, 3.6000], dtype=torch.float64)
     """
 
     step_size: HyperParameter
@@ -74,5 +81,10 @@ def sampa(
     rho: HyperParameter,
     lam: HyperParameter = 0.2,
 ) -> SAMPa:
-    """SAMPa (see `SAMPa`)."""
+    """SAMPa (see `SAMPa`).
+
+    >>> import workbench as wb
+    >>> round(wb.optimizers.max_sharpness(wb.optimizers.sampa(0.5, rho=0.1, lam=1.0)), 4)
+    1.3333
+    """
     return SAMPa(step_size, rho, lam)

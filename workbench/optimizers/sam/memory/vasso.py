@@ -17,7 +17,14 @@ from workbench.parameters import Parameters, add_scaled, normalised, tree_map, w
 
 @dataclass(frozen=True)
 class VaSSO(EffectiveGradient):
-    """g~(x) = g(x + rho u(d)), d <- (1 - theta) d + theta g, the first gradient at the start (arXiv:2309.15639)."""
+    """g~(x) = g(x + rho u(d)), d <- (1 - theta) d + theta g, the first gradient at the start (arXiv:2309.15639).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, start = wb.problems.quadratic([1.0, 1.0]), torch.tensor([3.0, 4.0])
+    >>> wb.run(bowl, wb.optimizers.around(wb.optimizers.VaSSO(rho=5.0), 0.1), start=start, steps=1).parameters
+    tensor([2.4000, 3.2000], dtype=torch.float64)
+    """
 
     rho: HyperParameter
     theta: HyperParameter = 0.4
@@ -65,5 +72,10 @@ def vasso(
     beta: HyperParameter = 0.0,
     momentum: Momentum | None = None,
 ) -> Descent:
-    """VaSSO (see `VaSSO`)."""
+    """VaSSO (see `VaSSO`).
+
+    >>> import workbench as wb
+    >>> round(wb.optimizers.two_cycle(wb.optimizers.vasso(0.5, rho=0.1), 2.0).amplitude, 6)
+    0.1
+    """
     return around(VaSSO(rho, theta), step_size, beta, momentum)

@@ -16,7 +16,15 @@ from workbench.parameters import Parameters, add_scaled, normalised, tree_map
 
 @dataclass(frozen=True)
 class CRSAM(EffectiveGradient):
-    """g~(x) = g+ + gamma (g+ + g- - 2 g) + delta (g+ - g-), g+- = g(x +- rho u(g)) (arXiv:2312.13555; delta is its beta)."""
+    """g~(x) = g+ + gamma (g+ + g- - 2 g) + delta (g+ - g-), g+- = g(x +- rho u(g)) (arXiv:2312.13555; delta is its beta).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, start = wb.problems.quadratic([1.0, 1.0]), torch.tensor([3.0, 4.0])
+    >>> rule = wb.optimizers.around(wb.optimizers.CRSAM(rho=5.0, delta=0.5), 0.1)
+    >>> wb.run(bowl, rule, start=start, steps=1).parameters
+    tensor([2.1000, 2.8000], dtype=torch.float64)
+    """
 
     rho: HyperParameter
     gamma: HyperParameter = 0.1
@@ -60,5 +68,10 @@ def cr_sam(
     beta: HyperParameter = 0.0,
     momentum: Momentum | None = None,
 ) -> Descent:
-    """CR-SAM (see `CRSAM`)."""
+    """CR-SAM (see `CRSAM`).
+
+    >>> import workbench as wb
+    >>> round(wb.optimizers.two_cycle(wb.optimizers.cr_sam(0.5, rho=0.1, delta=0.5), 2.0).amplitude, 6)
+    0.2
+    """
     return around(CRSAM(rho, gamma, delta), step_size, beta, momentum)

@@ -16,6 +16,13 @@ from workbench.parameters import Parameters, Scalar, add_scaled, normalised
 class FunctionalSAM(EffectiveGradient):
     """g~(x) = J(x + rho u(g))^T s(x), J the Jacobian of the model's outputs and s the loss's derivative in them
     (arXiv:2502.02407).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> rows, start = wb.problems.LeastSquares(torch.eye(2), torch.zeros(2)), torch.tensor([3.0, 4.0])
+    >>> rule = wb.optimizers.around(wb.optimizers.FunctionalSAM(rho=1.0), 0.1)
+    >>> wb.run(rows, rule, start=start, steps=1).parameters  # linear model: gradient descent
+    tensor([2.8500, 3.8000])
     """
 
     rho: HyperParameter
@@ -50,5 +57,10 @@ def functional_sam(
     beta: HyperParameter = 0.0,
     momentum: Momentum | None = None,
 ) -> Descent:
-    """Functional SAM (see `FunctionalSAM`), for problems with a model: classifiers, linear models."""
+    """Functional SAM (see `FunctionalSAM`), for problems with a model: classifiers, linear models.
+
+    >>> import workbench as wb
+    >>> wb.optimizers.admissible_set(wb.optimizers.functional_sam(0.5, rho=0.1))
+    [(0.0, 4.0)]
+    """
     return around(FunctionalSAM(rho), step_size, beta, momentum)

@@ -16,7 +16,15 @@ from workbench.parameters import Parameters, add_scaled, normalised
 
 @dataclass(frozen=True)
 class GAM(EffectiveGradient):
-    """g~(x) = g + kappa rho H(y) u(g(y)), y = x + rho u(H u(g)) (arXiv:2303.03108, Alg. 1; kappa is its alpha)."""
+    """g~(x) = g + kappa rho H(y) u(g(y)), y = x + rho u(H u(g)) (arXiv:2303.03108, Alg. 1; kappa is its alpha).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, start = wb.problems.quadratic([1.0, 1.0]), torch.tensor([3.0, 4.0])
+    >>> rule = wb.optimizers.around(wb.optimizers.GAM(rho=5.0), 0.1)
+    >>> wb.run(bowl, rule, start=start, steps=1).parameters  # g + rho/2 u(g)
+    tensor([2.5500, 3.4000], dtype=torch.float64)
+    """
 
     rho: HyperParameter
     kappa: HyperParameter = 0.5
@@ -60,5 +68,10 @@ def gam(
     beta: HyperParameter = 0.0,
     momentum: Momentum | None = None,
 ) -> Descent:
-    """GAM (see `GAM`). The loss must be twice differentiable."""
+    """GAM (see `GAM`). The loss must be twice differentiable.
+
+    >>> import workbench as wb
+    >>> round(wb.optimizers.two_cycle(wb.optimizers.gam(0.5, rho=0.1, kappa=0.5), 2.0).amplitude, 6)
+    0.05
+    """
     return around(GAM(rho, kappa), step_size, beta, momentum)

@@ -16,7 +16,14 @@ from workbench.parameters import Parameters, add_scaled, inner, normalised
 
 @dataclass(frozen=True)
 class GSAM(EffectiveGradient):
-    """g~(x) = gs - kappa (g - <g, u(gs)> u(gs)), gs = g(x + rho u(g)) (arXiv:2203.08065, Alg. 1; kappa is its alpha)."""
+    """g~(x) = gs - kappa (g - <g, u(gs)> u(gs)), gs = g(x + rho u(g)) (arXiv:2203.08065, Alg. 1; kappa is its alpha).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, start = wb.problems.quadratic([1.0, 1.0]), torch.tensor([3.0, 4.0])
+    >>> wb.run(bowl, wb.optimizers.around(wb.optimizers.GSAM(rho=5.0), 0.1), start=start, steps=1).parameters
+    tensor([2.4000, 3.2000], dtype=torch.float64)
+    """
 
     rho: HyperParameter
     kappa: HyperParameter = 0.4
@@ -59,5 +66,10 @@ def gsam(
     beta: HyperParameter = 0.0,
     momentum: Momentum | None = None,
 ) -> Descent:
-    """GSAM (see `GSAM`)."""
+    """GSAM (see `GSAM`).
+
+    >>> import workbench as wb
+    >>> wb.optimizers.cycle_set(wb.optimizers.gsam(0.5, rho=0.1, kappa=0.0), 2.0)
+    [(-4.0, -2.0), (0.0, 2.0)]
+    """
     return around(GSAM(rho, kappa), step_size, beta, momentum)

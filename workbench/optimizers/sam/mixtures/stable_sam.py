@@ -15,7 +15,15 @@ from workbench.parameters import Parameters, add_scaled, norm, normalised, scale
 
 @dataclass(frozen=True)
 class StableSAM(EffectiveGradient):
-    """g~(x) = |g| u(gs), gs = g(x + rho u(g)) (arXiv:2401.07250)."""
+    """g~(x) = |g| u(gs), gs = g(x + rho u(g)) (arXiv:2401.07250).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, start = wb.problems.quadratic([1.0, 1.0]), torch.tensor([3.0, 4.0])
+    >>> rule = wb.optimizers.around(wb.optimizers.StableSAM(rho=5.0), 0.1)
+    >>> wb.run(bowl, rule, start=start, steps=1).parameters  # here g and gs are parallel
+    tensor([2.7000, 3.6000], dtype=torch.float64)
+    """
 
     rho: HyperParameter
     name = "stable_sam"
@@ -48,5 +56,12 @@ def stable_sam(
     beta: HyperParameter = 0.0,
     momentum: Momentum | None = None,
 ) -> Descent:
-    """Stable SAM (see `StableSAM`)."""
+    """Stable SAM (see `StableSAM`).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> valley, start = wb.problems.quadratic([2.0]), torch.tensor([3.0])
+    >>> wb.run(valley, wb.optimizers.stable_sam(0.1, rho=1.0), start=start, steps=1).parameters
+    tensor([2.4000], dtype=torch.float64)
+    """
     return around(StableSAM(rho), step_size, beta, momentum)

@@ -16,7 +16,15 @@ from workbench.parameters import Parameters, add_scaled, normalised, subtract
 
 @dataclass(frozen=True)
 class WSAM(EffectiveGradient):
-    """g~(x) = g + k (gs - g), k = gamma/(1 - gamma), gs = g(x + rho u(g)) (arXiv:2305.15817); gamma = 1/2 is SAM."""
+    """g~(x) = g + k (gs - g), k = gamma/(1 - gamma), gs = g(x + rho u(g)) (arXiv:2305.15817); gamma = 1/2 is SAM.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, start = wb.problems.quadratic([1.0, 1.0]), torch.tensor([3.0, 4.0])
+    >>> rule = wb.optimizers.around(wb.optimizers.WSAM(rho=5.0, gamma=0.5), 0.1)
+    >>> wb.run(bowl, rule, start=start, steps=1).parameters  # SAM
+    tensor([2.4000, 3.2000], dtype=torch.float64)
+    """
 
     rho: HyperParameter
     gamma: HyperParameter = 0.9
@@ -59,5 +67,10 @@ def wsam(
     beta: HyperParameter = 0.0,
     momentum: Momentum | None = None,
 ) -> Descent:
-    """WSAM (see `WSAM`)."""
+    """WSAM (see `WSAM`).
+
+    >>> import workbench as wb
+    >>> round(wb.optimizers.two_cycle(wb.optimizers.wsam(0.5, rho=0.1, gamma=0.75), 2.0).amplitude, 6)
+    0.3
+    """
     return around(WSAM(rho, gamma), step_size, beta, momentum)

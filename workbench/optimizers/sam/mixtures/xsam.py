@@ -20,6 +20,13 @@ from workbench.parameters import Parameters, add_scaled, inner, norm, normalised
 class XSAM(EffectiveGradient):
     """g~(x) = |gs| slerp(u(g), u(gs), kappa): the direction at kappa times the angle between both, kappa = 1 that of
     gs = g(x + rho u(g)) (arXiv:2603.10048, with kappa fixed).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, start = wb.problems.quadratic([1.0, 1.0]), torch.tensor([3.0, 4.0])
+    >>> rule = wb.optimizers.around(wb.optimizers.XSAM(rho=5.0, kappa=1.0), 0.1)
+    >>> wb.run(bowl, rule, start=start, steps=1).parameters  # SAM
+    tensor([2.4000, 3.2000], dtype=torch.float64)
     """
 
     rho: HyperParameter
@@ -69,5 +76,10 @@ def xsam(
     beta: HyperParameter = 0.0,
     momentum: Momentum | None = None,
 ) -> Descent:
-    """XSAM (see `XSAM`)."""
+    """XSAM (see `XSAM`).
+
+    >>> import workbench as wb
+    >>> round(wb.optimizers.two_cycle(wb.optimizers.xsam(0.5, rho=0.1), 2.0).amplitude, 6)
+    0.1
+    """
     return around(XSAM(rho, kappa), step_size, beta, momentum)

@@ -20,6 +20,13 @@ from workbench.parameters import Parameters, add_scaled, normalised
 class ESAM(EffectiveGradient):
     """g~(x) = g_S(y), y = x + (rho/keep) u(g on kept tensors): each tensor is kept with probability `keep`, and S is the share
     `gamma` of the minibatch whose loss rose most from x to y (arXiv:2110.03141; keep is its beta).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> rows, start = wb.problems.LeastSquares(torch.eye(2), torch.zeros(2)), torch.tensor([3.0, 4.0])
+    >>> rule = wb.optimizers.around(wb.optimizers.ESAM(rho=1.0, keep=1.0), 0.1)
+    >>> wb.run(rows, rule, start=start, steps=1).parameters  # the second row rises more
+    tensor([3.0000, 3.5200])
     """
 
     rho: HyperParameter
@@ -74,5 +81,12 @@ def esam(
     beta: HyperParameter = 0.0,
     momentum: Momentum | None = None,
 ) -> Descent:
-    """ESAM (see `ESAM`)."""
+    """ESAM (see `ESAM`).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> rows, start = wb.problems.LeastSquares(torch.eye(2), torch.zeros(2)), torch.tensor([3.0, 4.0])
+    >>> wb.run(rows, wb.optimizers.esam(1.0, rho=1.0, keep=1.0, gamma=1.0), start=start, steps=1).parameters
+    tensor([1.2000, 1.6000])
+    """
     return around(ESAM(rho, keep, gamma), step_size, beta, momentum)

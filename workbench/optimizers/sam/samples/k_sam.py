@@ -17,7 +17,15 @@ from workbench.parameters import Parameters, add_scaled, normalised
 
 @dataclass(frozen=True)
 class KSAM(EffectiveGradient):
-    """g~(x) = g_S(x + rho u(g_S(x))), S the k samples of the minibatch with the largest losses at x (arXiv:2210.12864)."""
+    """g~(x) = g_S(x + rho u(g_S(x))), S the k samples of the minibatch with the largest losses at x (arXiv:2210.12864).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> rows, start = wb.problems.LeastSquares(torch.eye(2), torch.zeros(2)), torch.tensor([3.0, 4.0])
+    >>> rule = wb.optimizers.around(wb.optimizers.KSAM(rho=1.0, k=1), 0.1)
+    >>> wb.run(rows, rule, start=start, steps=1).parameters  # the second row's loss is larger
+    tensor([3.0000, 3.5000])
+    """
 
     rho: HyperParameter
     k: int
@@ -61,5 +69,12 @@ def k_sam(
     beta: HyperParameter = 0.0,
     momentum: Momentum | None = None,
 ) -> Descent:
-    """k-SAM (see `KSAM`)."""
+    """k-SAM (see `KSAM`).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> rows, start = wb.problems.LeastSquares(torch.eye(2), torch.zeros(2)), torch.tensor([3.0, 4.0])
+    >>> wb.run(rows, wb.optimizers.k_sam(1.0, rho=1.0, k=2), start=start, steps=1).parameters
+    tensor([1.2000, 1.6000])
+    """
     return around(KSAM(rho, k), step_size, beta, momentum)

@@ -20,6 +20,13 @@ from workbench.parameters import Parameters, add_scaled, normalised, tree_map
 class MSAM(EffectiveGradient):
     """g~(x) = mean_S grad l_S(x + rho u(grad l_S(x))) over the minibatch's consecutive groups S of m samples, u(g) = g/|g| if
     `normalize`, else g (arXiv:2206.06232, Sec. 3). `m=None` takes the whole minibatch as one group.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> rows, start = wb.problems.LeastSquares(torch.eye(2), torch.zeros(2)), torch.tensor([3.0, 4.0])
+    >>> rule = wb.optimizers.around(wb.optimizers.MSAM(rho=1.0, m=1), 1.0)
+    >>> wb.run(rows, rule, start=start, steps=1).parameters  # every row along its own gradient
+    tensor([1.0000, 1.5000])
     """
 
     rho: HyperParameter
@@ -79,5 +86,10 @@ def m_sam(
     beta: HyperParameter = 0.0,
     momentum: Momentum | None = None,
 ) -> Descent:
-    """m-SAM (see `MSAM`). m must divide the minibatch size; that is checked before the first step of a run."""
+    """m-SAM (see `MSAM`). m must divide the minibatch size; that is checked before the first step of a run.
+
+    >>> import workbench as wb
+    >>> round(wb.optimizers.two_cycle(wb.optimizers.m_sam(0.5, rho=0.1), 2.0).amplitude, 6)
+    0.1
+    """
     return around(MSAM(rho, m, normalize), step_size, beta, momentum)

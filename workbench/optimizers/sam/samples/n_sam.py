@@ -15,7 +15,14 @@ from workbench.parameters import Parameters, add_scaled, normalised
 
 @dataclass(frozen=True)
 class NSAM(EffectiveGradient):
-    """g~(x) = g(x + rho g_all(x)/|g_all(x)|), g_all the gradient over all samples (arXiv:2206.06232, Sec. 3)."""
+    """g~(x) = g(x + rho g_all(x)/|g_all(x)|), g_all the gradient over all samples (arXiv:2206.06232, Sec. 3).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> rows, start = wb.problems.LeastSquares(torch.eye(2), torch.zeros(2)), torch.tensor([3.0, 4.0])
+    >>> wb.run(rows, wb.optimizers.around(wb.optimizers.NSAM(rho=1.0), 1.0), start=start, steps=1).parameters
+    tensor([1.2000, 1.6000])
+    """
 
     rho: HyperParameter
     name = "n_sam"
@@ -44,5 +51,10 @@ class NSAM(EffectiveGradient):
 def n_sam(
     step_size: HyperParameter, rho: HyperParameter, *, beta: HyperParameter = 0.0, momentum: Momentum | None = None
 ) -> Descent:
-    """n-SAM (see `NSAM`)."""
+    """n-SAM (see `NSAM`).
+
+    >>> import workbench as wb
+    >>> round(wb.optimizers.two_cycle(wb.optimizers.n_sam(0.5, rho=0.1), 2.0).amplitude, 6)
+    0.1
+    """
     return around(NSAM(rho), step_size, beta, momentum)

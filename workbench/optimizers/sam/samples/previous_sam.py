@@ -16,7 +16,15 @@ from workbench.parameters import Parameters, add_scaled, normalised
 class PreviousSAM(EffectiveGradient):
     """g~(x) = g(x + rho h(x)/|h(x)|), h the gradient of the previous step's minibatch at x (arXiv:2206.06232's surrogate).
 
-    At the first step h is of that step's own minibatch. Runs whose steps all see the same samples are refused."""
+    At the first step h is of that step's own minibatch. Runs whose steps all see the same samples are refused.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> rows = wb.problems.LeastSquares(torch.ones(4, 1), torch.zeros(4))  # minibatches all alike
+    >>> rule = wb.optimizers.around(wb.optimizers.PreviousSAM(rho=1.0), 0.1)
+    >>> wb.run(rows, rule, start=torch.tensor([3.0]), batch_size=1, steps=1).parameters
+    tensor([2.6000])
+    """
 
     rho: HyperParameter
     name = "previous_sam"
@@ -40,5 +48,10 @@ class PreviousSAM(EffectiveGradient):
 def previous_sam(
     step_size: HyperParameter, rho: HyperParameter, *, beta: HyperParameter = 0.0, momentum: Momentum | None = None
 ) -> Descent:
-    """SAM with the ascent of the previous minibatch (see `PreviousSAM`)."""
+    """SAM with the ascent of the previous minibatch (see `PreviousSAM`).
+
+    >>> import workbench as wb
+    >>> wb.optimizers.previous_sam(0.1, rho=0.05, beta=0.9)
+    previous_sam+heavy_ball(step_size=0.1, beta=0.9, rho=0.05)
+    """
     return around(PreviousSAM(rho), step_size, beta, momentum)
