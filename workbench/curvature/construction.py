@@ -39,6 +39,14 @@ def empirical_loss(
         ValueError: all parameters frozen or complex; lengths, shapes or dtypes that do not fit; a loss that is not one finite
             number or not deterministic; BatchNorm or dropout in training mode; no trainable parameter reaches the loss (a
             warning names those that do not, where others do), or the model reads one where it cannot be replaced.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> inputs, targets = torch.ones(2, 1), torch.zeros(2, 1)
+    >>> model = torch.nn.Linear(1, 1, bias=False)
+    >>> loss = wb.curvature.empirical_loss(model, torch.nn.functional.mse_loss, inputs, targets)  # w^2
+    >>> loss({'weight': torch.tensor([[2.0]])})
+    tensor(4.)
     """
     if weight_decay < 0:
         raise ValueError(f"weight_decay must be at least 0, got {weight_decay}")

@@ -39,6 +39,13 @@ class MinibatchLoss:
     Raises:
         ValueError: an iterator that can be used only once, a loader that drops shuffled samples or draws with replacement,
             one without batches in any process, or one that gives other data at every pass (found at the first product).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> batches = [(torch.tensor([1.0, 3.0]),), (torch.tensor([5.0]),)]
+    >>> loss = wb.curvature.MinibatchLoss(lambda w, x: (x * w).square().mean() / 2, batches)
+    >>> wb.curvature.sharpness(loss, torch.tensor([1.0]))  # the mean of x^2: 35/3
+    tensor(11.6667)
     """
 
     def __init__(

@@ -32,6 +32,14 @@ class EmpiricalLoss:
     (`loss.structure`), after one comparison with plain autograd.
 
     `reduction` says how the loss combines its samples; where it is None, `coupling` says why it does not.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> inputs, targets = torch.ones(2, 1), torch.zeros(2, 1)
+    >>> model = torch.nn.Linear(1, 1, bias=False)
+    >>> loss = wb.curvature.empirical_loss(model, torch.nn.functional.mse_loss, inputs, targets)  # w^2
+    >>> loss
+    EmpiricalLoss(Linear, mse_loss (mean), 2 samples)
     """
 
     model: nn.Module

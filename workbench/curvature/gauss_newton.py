@@ -39,7 +39,17 @@ _LIKELIHOODS = (
 
 
 class Decomposition(NamedTuple):
-    """Hessian = Gauss-Newton + residual, each [parameter, parameter]."""
+    """Hessian = Gauss-Newton + residual, each [parameter, parameter].
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> inputs, targets = torch.ones(2, 1), torch.zeros(2, 1)
+    >>> model = torch.nn.Linear(1, 1, bias=False)
+    >>> loss = wb.curvature.empirical_loss(model, torch.nn.functional.mse_loss, inputs, targets)  # w^2
+    >>> parts = wb.curvature.decomposition(loss, {'weight': torch.tensor([[2.0]])})
+    >>> torch.equal(parts.hessian, parts.gauss_newton + parts.residual)
+    True
+    """
 
     hessian: Tensor
     gauss_newton: Tensor
@@ -56,6 +66,14 @@ def gauss_newton(loss: Loss, parameters: Parameters) -> Float[Tensor, "parameter
         ValueError: `loss` is another function, whose split into model and loss function is not known; or its loss function
             reads parameters of the model beside the outputs.
         workbench.memory.OutOfBudget: the dense matrix does not fit; raised before any work.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> inputs, targets = torch.ones(2, 1), torch.zeros(2, 1)
+    >>> model = torch.nn.Linear(1, 1, bias=False)
+    >>> loss = wb.curvature.empirical_loss(model, torch.nn.functional.mse_loss, inputs, targets)  # w^2
+    >>> wb.curvature.gauss_newton(loss, {'weight': torch.tensor([[2.0]])})
+    tensor([[2.]])
     """
     return _matrix(loss, parameters, "gauss_newton")
 
@@ -68,6 +86,14 @@ def fisher(loss: Loss, parameters: Parameters) -> Float[Tensor, "parameter param
 
     Raises:
         ValueError: another loss function, for which the model's distribution of targets is not known.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> inputs, targets = torch.ones(2, 1), torch.zeros(2, 1)
+    >>> model = torch.nn.Linear(1, 1, bias=False)
+    >>> loss = wb.curvature.empirical_loss(model, torch.nn.functional.mse_loss, inputs, targets)  # w^2
+    >>> wb.curvature.fisher(loss, {'weight': torch.tensor([[2.0]])})
+    tensor([[2.]])
     """
     empirical = _empirical(loss)
     function = empirical.loss_function
@@ -92,6 +118,14 @@ def empirical_fisher(loss: Loss, parameters: Parameters) -> Float[Tensor, "param
 
     Raises:
         ValueError: `loss` is not an empirical loss, or couples its samples so that per-sample gradients do not exist.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> inputs, targets = torch.ones(2, 1), torch.zeros(2, 1)
+    >>> model = torch.nn.Linear(1, 1, bias=False)
+    >>> loss = wb.curvature.empirical_loss(model, torch.nn.functional.mse_loss, inputs, targets)  # w^2
+    >>> wb.curvature.empirical_fisher(loss, {'weight': torch.tensor([[2.0]])})  # (2 w)^2, not the Fisher matrix
+    tensor([[16.]])
     """
     empirical = _empirical(loss)
     if empirical.reduction is None:
@@ -104,6 +138,14 @@ def decomposition(loss: Loss, parameters: Parameters) -> Decomposition:
 
     The residual is the sum over outputs of the loss's slope times the output's Hessian; it vanishes for models linear in
     their parameters and where the loss is stationary in the outputs.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> inputs, targets = torch.ones(2, 1), torch.zeros(2, 1)
+    >>> model = torch.nn.Linear(1, 1, bias=False)
+    >>> loss = wb.curvature.empirical_loss(model, torch.nn.functional.mse_loss, inputs, targets)  # w^2
+    >>> wb.curvature.decomposition(loss, {'weight': torch.tensor([[2.0]])}).residual  # the model is linear
+    tensor([[0.]])
     """
     full, part = hessian(loss, parameters), gauss_newton(loss, parameters)
     return Decomposition(full, part, full - part)

@@ -39,6 +39,13 @@ def update_jacobian(step: Callable, *states: Parameters) -> Float[Tensor, "state
         ValueError: `step` returns something of another size than it was given, is not differentiable, or its derivative is
             not that of its values.
         workbench.memory.OutOfBudget: the dense matrix does not fit.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, x = wb.problems.quadratic([1.0, 4.0]), torch.ones(2).double()
+    >>> wb.curvature.update_jacobian(lambda x: x - 0.5 * bowl.gradient(x), x)  # 1 - step_size lambda
+    tensor([[ 0.5000,  0.0000],
+            [ 0.0000, -1.0000]], dtype=torch.float64)
     """
     if not states:
         raise ValueError("update_jacobian needs at least one state: update_jacobian(step, parameters)")
@@ -87,7 +94,13 @@ def update_jacobian(step: Callable, *states: Parameters) -> Float[Tensor, "state
 
 
 def spectral_radius(matrix: Float[Tensor, "state state"]) -> Float[Tensor, ""]:
-    """Largest |eigenvalue| of a square matrix, symmetric or not; NaN when an entry is not finite."""
+    """Largest |eigenvalue| of a square matrix, symmetric or not; NaN when an entry is not finite.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> round(wb.curvature.spectral_radius(torch.tensor([[0.0, 2.0], [-2.0, 0.0]])).item(), 4)  # eigenvalues 2i and -2i
+    2.0
+    """
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"matrix has shape {tuple(matrix.shape)}; expected square [state, state]")
     finite = torch.isfinite(matrix).all()

@@ -20,7 +20,15 @@ from .sharpness import Scaling, rescaled
 
 
 class FlatnessProfile(NamedTuple):
-    """Average loss increase by radius: [radius] each. Errors of different radii are dependent (shared directions)."""
+    """Average loss increase by radius: [radius] each. Errors of different radii are dependent (shared directions).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl = wb.problems.quadratic([1.0, 1.0])
+    >>> profile = wb.curvature.flatness(bowl.loss, torch.zeros(2).double(), radii=[2.0])
+    >>> bool(profile.standard_error < 1e-12)  # a sphere: all directions are alike
+    True
+    """
 
     radii: Float[Tensor, " radius"]
     value: Float[Tensor, " radius"]
@@ -49,6 +57,12 @@ def flatness(
         chunk: directions evaluated at once.
 
     Source: arXiv 2102.08604, section 3.1 (the released code's reading: displacements over all parameters jointly).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl = wb.problems.quadratic([1.0, 1.0])
+    >>> wb.curvature.flatness(bowl.loss, torch.zeros(2).double(), radii=[1.0, 2.0]).value  # gamma^2/2
+    tensor([0.5000, 2.0000], dtype=torch.float64)
     """
     if directions < 2:
         raise ValueError(f"directions={directions}; at least 2 are needed for a standard error")
@@ -89,7 +103,14 @@ def average_case(
     scaling: Scaling = "absolute",
     seed: int | Tensor = 0,
 ) -> Estimate:
-    """Mean of `loss(w + d) - loss(w)` over the sphere |d| = rho: `flatness` at one radius."""
+    """Mean of `loss(w + d) - loss(w)` over the sphere |d| = rho: `flatness` at one radius.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl = wb.problems.quadratic([1.0, 1.0])
+    >>> wb.curvature.average_case(bowl.loss, torch.zeros(2).double(), rho=2.0).value  # rho^2 trace/(2 P)
+    tensor(2., dtype=torch.float64)
+    """
     radii = rho.reshape(1) if isinstance(rho, Tensor) else [rho]
     profile = flatness(loss, parameters, radii, directions=directions, scaling=scaling, seed=seed)
     return Estimate(profile.value[0], profile.standard_error[0])

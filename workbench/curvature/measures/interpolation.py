@@ -27,6 +27,11 @@ def interpolate(
 
     `evaluate(parameters)` returns a tensor or a dict of tensors; it is vmapped over `chunk` values of t at a time (all
     by default). t outside [0, 1] extrapolates. Runs under `torch.func.vmap`.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> wb.curvature.interpolate(torch.tensor([0.0]), torch.tensor([2.0]), [0.0, 0.5, 1.0], lambda x: x[0] ** 2)
+    tensor([0., 1., 4.])
     """
     first, _ = flatten(p)
     second, _ = flatten(q)
@@ -55,6 +60,13 @@ class LossPlane:
         values: [row, column].
         corners: [3, 2] coordinates of the three solutions.
         mean: [2] coordinates of their mean, which weight averaging would take.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> corners = [torch.tensor(place).double() for place in ([0.0, 0.0], [3.0, 0.0], [0.0, 3.0])]
+    >>> plane = wb.curvature.loss_plane(wb.problems.quadratic([1.0, 1.0]).loss, *corners, points=2)
+    >>> plane.mean  # where weight averaging would go
+    tensor([1., 1.], dtype=torch.float64)
     """
 
     x: Float[Tensor, " column"]
@@ -81,6 +93,15 @@ def loss_plane(
 
     Raises:
         ValueError: the three solutions lie on one line, or differ in structure; fewer than 2 points.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> corners = [torch.tensor(place).double() for place in ([0.0, 0.0], [2.0, 0.0], [0.0, 2.0])]
+    >>> plane = wb.curvature.loss_plane(wb.problems.quadratic([1.0, 1.0]).loss, *corners, points=3, margin=0.0)
+    >>> plane.values  # (x^2 + y^2)/2 at 0, 1, 2
+    tensor([[0.0000, 0.5000, 2.0000],
+            [0.5000, 1.0000, 2.5000],
+            [2.0000, 2.5000, 4.0000]], dtype=torch.float64)
     """
     if points < 2 or margin < 0:
         raise ValueError(f"points={points}, margin={margin}; at least 2 points and a margin >= 0 are needed")

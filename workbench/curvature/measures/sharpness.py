@@ -56,6 +56,12 @@ def rescaled(loss: Loss, parameters: Parameters, scaling: Scaling) -> tuple[Loss
 
     Any function of (loss, parameters) becomes its scaled version: `trace(*rescaled(loss, parameters, "elementwise"))`.
     Elementwise is ASAM's |w_i| (arXiv 2102.11600, eq. 4, with eta = 0): parameters that are exactly zero stay put.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, x = wb.problems.quadratic([1.0, 4.0]), torch.tensor([3.0, 0.5]).double()
+    >>> wb.curvature.spectrum(*wb.curvature.rescaled(bowl.loss, x, 'elementwise'))  # w_i^2 lambda_i
+    tensor([1., 9.], dtype=torch.float64)
     """
     flat, unflatten = flatten(parameters)
     if scaling == "absolute":
@@ -95,6 +101,14 @@ def sharpness(
     Beyond, it is the largest Ritz value of 40 Lanczos steps from a seeded start: never above the true value (but for
     rounding), equal to it for an isolated top eigenvalue, slightly below in a dense bulk; `sharpness_with_residual`
     tells how far it may be off. For a guaranteed tolerance use `top_eigenpairs`.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, x = wb.problems.quadratic([1.0, 4.0]), torch.tensor([3.0, 4.0]).double()
+    >>> wb.curvature.sharpness(bowl.loss, x)
+    tensor(4., dtype=torch.float64)
+    >>> round(wb.curvature.sharpness(bowl.loss, x, scaling='relative').item(), 6)  # |x|^2 = 25 times
+    100.0
     """
     return sharpness_with_residual(loss, parameters, scaling=scaling, seed=seed).value
 
@@ -102,7 +116,14 @@ def sharpness(
 def sharpness_with_residual(
     loss: Loss, parameters: Parameters, *, scaling: Scaling = "absolute", seed: int | Tensor = 0
 ) -> Sharpness:
-    """`sharpness` with the residual norm of its Ritz vector (at rounding level where the spectrum was exact)."""
+    """`sharpness` with the residual norm of its Ritz vector (at rounding level where the spectrum was exact).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, x = wb.problems.quadratic([1.0, 4.0]), torch.tensor([1.0, 1.0]).double()
+    >>> wb.curvature.sharpness_with_residual(bowl.loss, x).residual.item()
+    0.0
+    """
     size, dtype = size_of(parameters)
     require_full_precision(dtype)
     memory.require(

@@ -42,6 +42,12 @@ def worst_case(
     makes `steps` steps of length `step_fraction * rho` along the normalised gradient, projected onto the ball; the best
     point visited counts. Where the gradient is exactly zero (an exact minimum) the step goes in a seeded random
     direction. Runs under `torch.func.vmap`; `rho` may be a 0-dim tensor.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl = wb.problems.quadratic([1.0, 1.0])
+    >>> wb.curvature.worst_case(bowl.loss, torch.zeros(2).double(), rho=2.0)  # rho^2 lambda/2
+    tensor(2., dtype=torch.float64)
     """
     _check_ascent(rho, steps, step_fraction)
     if restarts < 1:
@@ -90,6 +96,14 @@ def m_sharpness(
         sample_loss: `sample_loss(parameters, *sample) -> scalar`, or an `empirical_loss`, which brings its data.
         data: tensors with a leading sample dimension n; m must divide n.
         chunk: groups treated at once (all by default).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> inputs, targets = torch.tensor([1.0, 3.0]), torch.zeros(2)
+    >>> def sample_loss(w, x, t):
+    ...     return (w[0] * x - t) ** 2 / 2  # gradient x (x w - t)
+    >>> wb.curvature.m_sharpness(sample_loss, torch.zeros(1), inputs, targets, m=1, rho=1.0)  # mean of x^2 rho^2/2
+    tensor(2.5000)
     """
     network = recognised(sample_loss)
     sample_loss, data = sample_problem(sample_loss, data)
@@ -145,6 +159,12 @@ def quadratic_worst_case(
 
     Raises:
         workbench.memory.OutOfBudget: the dense Hessian does not fit; use `worst_case`.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, x = wb.problems.quadratic([1.0, 4.0]), torch.zeros(2).double()
+    >>> wb.curvature.quadratic_worst_case(bowl.loss, x, rho=0.5)  # rho^2 lambda/2
+    tensor(0.5000, dtype=torch.float64)
     """
     _check_ascent(rho, 1, 1.0)
     size, dtype = size_of(parameters)

@@ -43,6 +43,14 @@ def gradient_covariance(
     Raises:
         workbench.memory.OutOfBudget: it does not fit; use `gradient_covariance_spectrum`, which takes the smaller of
             n and P.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> inputs, targets = torch.tensor([1.0, 3.0]), torch.zeros(2)
+    >>> def sample_loss(w, x, t):
+    ...     return (w[0] * x - t) ** 2 / 2  # gradient x (x w - t)
+    >>> wb.curvature.gradient_covariance(sample_loss, torch.ones(1), inputs, targets)  # ((9 - 1)/2)^2
+    tensor([[16.]])
     """
     size, dtype = size_of(parameters)
     memory.require(
@@ -61,6 +69,14 @@ def gradient_covariance_spectrum(
     """The min(n, P) largest eigenvalues of the gradient covariance, ascending; the others are zero.
 
     Computed from the smaller of the [n, n] Gram matrix and the [P, P] covariance, whose non-zero spectra agree.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> inputs, targets = torch.tensor([1.0, 3.0]), torch.zeros(2)
+    >>> def sample_loss(w, x, t):
+    ...     return (w[0] * x - t) ** 2 / 2  # gradient x (x w - t)
+    >>> wb.curvature.gradient_covariance_spectrum(sample_loss, torch.ones(1), inputs, targets)
+    tensor([16.])
     """
     centred = _centred(per_sample_gradients(loss, parameters, *data, chunk=chunk))
     require_square_range(centred)
@@ -72,7 +88,17 @@ def gradient_covariance_spectrum(
 def gradient_signal_to_noise(
     loss: SampleLoss, parameters: Parameters, *data: Any, chunk: int | None = None
 ) -> GradientNoise:
-    """Squared norm of the mean sample gradient against the trace of the covariance; nothing [n, P] is stored."""
+    """Squared norm of the mean sample gradient against the trace of the covariance; nothing [n, P] is stored.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> inputs, targets = torch.tensor([1.0, 3.0]), torch.zeros(2)
+    >>> def sample_loss(w, x, t):
+    ...     return (w[0] * x - t) ** 2 / 2  # gradient x (x w - t)
+    >>> noise = wb.curvature.gradient_signal_to_noise(sample_loss, torch.ones(1), inputs, targets)
+    >>> noise.mean_square, noise.variance
+    (tensor(25.), tensor(16.))
+    """
     source = Source(loss, parameters, data, chunk)
     samples, scale = source.samples, None
     total, squares = torch.zeros_like(source.flat), torch.zeros_like(source.flat[0])

@@ -30,6 +30,15 @@ def per_sample_gradients(
     Raises:
         ValueError: no data, different numbers of samples, or a loss that is not one number per sample.
         workbench.memory.OutOfBudget: the matrix does not fit; use `per_sample_gradient_norms` or fewer samples.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> inputs, targets = torch.tensor([1.0, 3.0]), torch.zeros(2)
+    >>> def sample_loss(w, x, t):
+    ...     return (w[0] * x - t) ** 2 / 2  # gradient x (x w - t)
+    >>> wb.curvature.per_sample_gradients(sample_loss, torch.ones(1), inputs, targets)
+    tensor([[1.],
+            [9.]])
     """
     source = Source(loss, parameters, data, chunk, whole=True)
     if source.transformed:
@@ -45,6 +54,14 @@ def per_sample_gradient_norms(
 ) -> Float[Tensor, " sample"]:
     """Euclidean norm of every sample's gradient; nothing larger than `chunk` gradients is formed, for networks of affine
     layers not even those ("ghost norms"). Runs under `torch.func.vmap`.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> inputs, targets = torch.tensor([1.0, 3.0]), torch.zeros(2)
+    >>> def sample_loss(w, x, t):
+    ...     return (w[0] * x - t) ** 2 / 2  # gradient x (x w - t)
+    >>> wb.curvature.per_sample_gradient_norms(sample_loss, -torch.ones(1), inputs, targets)
+    tensor([1., 9.])
     """
     source = Source(loss, parameters, data, chunk)
     found = [source.square_norms(start) for start in source.starts]

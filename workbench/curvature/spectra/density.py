@@ -36,6 +36,13 @@ class SpectralDensity:
         nodes, weights: [probe, step] the quadrature rules; one "probe" with all eigenvalues where exact.
         width: standard deviation of the smoothing.
         exact: whether every eigenvalue was computed.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, x = wb.problems.quadratic([1.0, 4.0]), torch.tensor([1.0, 1.0]).double()
+    >>> density = wb.curvature.spectral_density(bowl.loss, x)
+    >>> density.exact, density.nodes
+    (True, tensor([[1., 4.]], dtype=torch.float64))
     """
 
     grid: Float[Tensor, " point"]
@@ -82,6 +89,13 @@ def spectral_density(
         workbench.memory.OutOfBudget: the Lanczos vectors do not fit; ask for fewer probes or steps.
 
     Source: Ubaru, Chen and Saad 2017; arXiv 1901.10159.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, x = wb.problems.quadratic([1.0, 4.0]), torch.tensor([1.0, 1.0]).double()
+    >>> density = wb.curvature.spectral_density(bowl.loss, x, grid=2001)
+    >>> round(torch.trapezoid(density.density, density.grid).item(), 2)  # the mass within three widths of the ends
+    1.0
     """
     if probes < 2 or steps < 4:
         raise ValueError(f"probes={probes}, steps={steps}; at least 2 probes and 4 steps are needed for errors")

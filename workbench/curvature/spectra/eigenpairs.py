@@ -27,6 +27,13 @@ class EigenPairs:
         miss_probability: bound on the chance, over the random starts, that an eigenvalue beyond the last value (by more
             than its tolerance) is not among them; 0 where the whole spectrum was computed.
         products: Hessian-vector products used.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, x = wb.problems.quadratic([1.0, 4.0]), torch.tensor([1.0, 1.0]).double()
+    >>> pairs = wb.curvature.top_eigenpairs(bowl.loss, x, k=1)
+    >>> pairs.values, pairs.vectors.abs()
+    (tensor([4.], dtype=torch.float64), tensor([[0., 1.]], dtype=torch.float64))
     """
 
     values: Float[Tensor, " eigenvalue"]
@@ -44,7 +51,17 @@ class EigenPairs:
 
 
 class ConvergenceError(RuntimeError):
-    """The tolerance was not reached; `reached` holds the EigenPairs as far as they came, with valid intervals."""
+    """The tolerance was not reached; `reached` holds the EigenPairs as far as they came, with valid intervals.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> valley, x = wb.problems.quadratic(torch.arange(1.0, 1001.0)), torch.ones(1000).double()
+    >>> try:
+    ...     wb.curvature.top_eigenpairs(valley.loss, x, k=1, max_products=10)
+    ... except wb.curvature.ConvergenceError as error:
+    ...     bool(error.reached.values[0] < 1000)  # a Ritz value is a lower bound
+    True
+    """
 
     def __init__(self, message: str, reached: EigenPairs) -> None:
         super().__init__(message)

@@ -40,6 +40,15 @@ def outlier_structure(loss: Loss, parameters: Parameters, count: int | None = No
 
     Raises:
         ValueError: another loss, outputs or targets.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> inputs, targets = torch.randn(30, 4, generator=torch.Generator().manual_seed(0)), torch.arange(30) % 3
+    >>> loss = wb.curvature.empirical_loss(torch.nn.Linear(4, 3), torch.nn.functional.cross_entropy, inputs, targets)
+    >>> parts = wb.curvature.outlier_structure(loss, loss.parameters())
+    >>> whole = wb.curvature.gauss_newton(loss, loss.parameters()).trace().item()
+    >>> abs(parts.trace.sum().item() / whole - 1) < 1e-5  # the parts make up the whole
+    True
     """
     empirical = recognised(loss)
     function = getattr(empirical, "loss_function", None)

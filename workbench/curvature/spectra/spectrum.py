@@ -20,6 +20,12 @@ def spectrum(loss: Loss, parameters: Parameters) -> Float[Tensor, " eigenvalue"]
 
     Raises:
         workbench.memory.OutOfBudget: the dense Hessian does not fit; raised before any work, with its size.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, x = wb.problems.quadratic([1.0, 4.0]), torch.tensor([1.0, 1.0]).double()
+    >>> wb.curvature.spectrum(bowl.loss, x)
+    tensor([1., 4.], dtype=torch.float64)
     """
     size, dtype = size_of(parameters)
     require_full_precision(dtype)

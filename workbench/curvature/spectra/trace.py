@@ -21,6 +21,13 @@ class Estimate(NamedTuple):
 
     The spread of few terms is itself uncertain: the error is widened by Student's quantile over the normal one, so that 1.96 of
     them hold the value about as often as those of many terms do.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, x = wb.problems.quadratic([1.0, 4.0]), torch.tensor([1.0, 1.0]).double()
+    >>> estimate = wb.curvature.trace(bowl.loss, x)
+    >>> float(estimate.value), float(estimate.standard_error)  # exact for so few parameters
+    (5.0, 0.0)
     """
 
     value: Tensor
@@ -39,6 +46,12 @@ def trace(loss: Loss, parameters: Parameters, *, products: int = 64, seed: int |
     spectrum is flat (measured in the tests).
 
     Source: Epperly, Tropp and Webber 2024, arXiv 2301.07825, section 2.1.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, x = wb.problems.quadratic([1.0, 4.0]), torch.tensor([1.0, 1.0]).double()
+    >>> wb.curvature.trace(bowl.loss, x).value.item()
+    5.0
     """
     operator = _operator(loss, parameters, products)
     if products >= operator.size:
@@ -65,6 +78,12 @@ def frobenius_norm(loss: Loss, parameters: Parameters, *, products: int = 64, se
     Exact with `products >= P` or for rank below products / 3. Runs under `torch.func.vmap`.
 
     Source: Meyer, Musco, Musco and Woodruff 2021, arXiv 2010.09649, applied to the squared Hessian.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, x = wb.problems.quadratic([3.0, 4.0]), torch.ones(2).double()
+    >>> wb.curvature.frobenius_norm(bowl.loss, x).value
+    tensor(5., dtype=torch.float64)
     """
     operator = _operator(loss, parameters, products)
     if products >= operator.size:
@@ -83,6 +102,12 @@ def diagonal(loss: Loss, parameters: Parameters, *, products: int = 64, seed: in
     """The Hessian's diagonal [parameter] with a standard error for each entry, by XDiag (arXiv 2301.07825, section 2.3).
 
     Exact with `products >= P`. Runs under `torch.func.vmap`.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, x = wb.problems.quadratic([1.0, 4.0]), torch.tensor([1.0, 1.0]).double()
+    >>> wb.curvature.diagonal(bowl.loss, x).value
+    tensor([1., 4.], dtype=torch.float64)
     """
     operator = _operator(loss, parameters, products)
     if products >= operator.size:
