@@ -215,3 +215,19 @@ def test_layer_steps_are_the_gradients_at_inputs_and_hidden_values():
 def test_wrong_input_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_warm_start_alone_does_not_try_the_inputs_first():
+    # Two hills: the zero start climbs the near one; the given start is on the far one.
+    inputs, far = torch.zeros(1, 1, dtype=torch.float64), torch.full((1, 1), 0.8, dtype=torch.float64)
+
+    def objective(x):
+        return (torch.exp(-50 * (x - 0.2) ** 2) + 2 * torch.exp(-50 * (x - 0.9) ** 2)).sum(-1)
+
+    both = attacks.pgd(objective, inputs, 1.0, "linf", steps=30, step_size=0.01, warm=far, box=None)
+    alone = attacks.pgd(objective, inputs, 1.0, "linf", steps=30, step_size=0.01, warm=far, starts=0, box=None)
+    zero = attacks.pgd(objective, inputs, 1.0, "linf", steps=30, step_size=0.01, box=None)
+    assert abs(alone.inputs - 0.9) < 0.011 and torch.equal(alone.inputs, both.inputs)
+    assert abs(zero.inputs - 0.2) < 0.011
+    with pytest.raises(ValueError, match="starts"):
+        attacks.pgd(objective, inputs, 1.0, "linf", starts=0, box=None)

@@ -82,13 +82,13 @@ def pgd(
 
     The first start is the inputs themselves (a zero start is often the strongest one), further ones are random in the ball,
     from `seed`; more starts only add to fewer. `warm` is one more start, projected: given what was found at a smaller radius,
-    a larger one never finds less. `step_size` is 2.5 radius / steps unless given.
+    a larger one never finds less; with `starts=0` it is the only one. `step_size` is 2.5 radius / steps unless given.
 
     Raises ValueError as `one_step` does, and for steps or starts below 1.
     """
     _check(inputs, radius, norm, box)
     require_count("steps", steps)
-    require_count("starts", starts)
+    require_count("starts", starts, 1 if warm is None else 0)
     values, _ = _gradient(objective, inputs)
     ball, dims = _like(radius, values, inputs), _sample_dims(values, inputs)
     stride = 2.5 * ball / steps
@@ -100,7 +100,8 @@ def pgd(
         raise ValueError(
             f"warm has shape {tuple(warm.shape)}: give one start for inputs of shape {tuple(inputs.shape)}"
         )
-    begins = [torch.zeros_like(inputs), *(_random(seed, k, inputs, ball, norm, dims) for k in range(1, starts))]
+    begins = [torch.zeros_like(inputs)][:starts]
+    begins += [_random(seed, k, inputs, ball, norm, dims) for k in range(1, starts)]
     if warm is not None:
         begins.append(warm - inputs)
     for begin in begins:

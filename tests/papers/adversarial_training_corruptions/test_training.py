@@ -10,9 +10,9 @@ from torch.nn import functional
 
 from workbench.papers.adversarial_training_corruptions import comparison, convolutional, digits, evaluation
 from workbench.papers.adversarial_training_corruptions.rules import STANDARD, Rule, rlat_radii
-from workbench.papers.adversarial_training_corruptions.schedule import sgd, three_stages, warm_cosine
 from workbench.problems import networks
 from workbench.problems.networks.stacked import sample_cross_entropy
+from workbench.problems.networks.training import sgd
 
 SMALL = digits.Setting(n_train=200, n_test=100, hidden=(16, 12), epochs=2, batch_size=50)
 
@@ -144,13 +144,6 @@ def test_arms_follow_the_switches():
     p.direction, p.smallest_radius, p.batch_norm = "gradient", True, False
     arms = comparison.Arms.of(p)
     assert arms.l2.radius == 0.2 and arms.l2 == arms.l2_plain and arms.standard == arms.standard_plain
-
-
-def test_schedules():
-    steps = [warm_cosine(k, 100, 0.1) for k in range(100)]
-    assert steps[4] == 0.1 and steps[0] == pytest.approx(0.02) and steps == sorted(steps[:5]) + sorted(steps[5:])[::-1]
-    assert steps[-1] < 1e-4
-    assert [round(three_stages(k, 100, 1.0), 6) for k in (0, 33, 34, 66, 67, 99)] == [1, 1, 0.1, 0.1, 0.01, 0.01]
 
 
 @pytest.mark.parametrize("kind", ["standard", "gaussian", "l2", "linf", "rlat"])

@@ -24,11 +24,11 @@ from workbench.data.preparing.augmentation import pad_crop_flip
 from workbench.optimizers.torch.batch_norm import recompute_batch_norm
 from workbench.papers.adversarial_training_corruptions.evaluation import labelled, measures
 from workbench.papers.adversarial_training_corruptions.rules import Rule, rlat_radii
-from workbench.papers.adversarial_training_corruptions.schedule import sgd, three_stages, warm_cosine
 from workbench.problems import attacks
 from workbench.problems.calibration import noise_curve
 from workbench.problems.networks.batch_norm import batch_norm_cnn, hidden_layers, initialise
 from workbench.problems.networks.modules import PreActivationResNet, preactivation_resnet18
+from workbench.problems.networks.training import sgd, three_stages, warm_cosine
 
 CIFAR_MEAN, CIFAR_DEVIATION = (0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)
 Images = Float[Tensor, "sample channel row column"]

@@ -23,9 +23,9 @@ from workbench.data.preparing import corruptions
 from workbench.data.readers import embedded
 from workbench.papers.adversarial_training_corruptions.evaluation import labelled, measures
 from workbench.papers.adversarial_training_corruptions.rules import Rule, rlat_radii
-from workbench.papers.adversarial_training_corruptions.schedule import sgd, warm_cosine
 from workbench.problems import attacks
 from workbench.problems.networks.stacked import StackedMLP, Statistics, sample_cross_entropy
+from workbench.problems.networks.training import sgd, warm_cosine
 
 IMAGES, SIDE, CLASSES = 1797, 8, 10
 CELLS_SEED = 0

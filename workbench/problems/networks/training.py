@@ -1,4 +1,4 @@
-"""Step sizes over a run and the update, the same for every rule of a comparison."""
+"""For loops that train networks, stacked or not: step sizes over a run, and SGD with momentum in place."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def warm_cosine(step: int, steps: int, peak: float, warm_up: float = 0.05) -> fl
 
 
 def three_stages(step: int, steps: int, peak: float) -> float:
-    """Multiplied by 0.1 after 34 % and after 67 % of the steps: the paper's schedule."""
+    """Multiplied by 0.1 after 34 % and after 67 % of the steps (the schedule of arXiv:2103.02325)."""
     return peak * 0.1 ** sum(step >= share * steps for share in (0.34, 0.67))
 
 
