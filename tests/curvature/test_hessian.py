@@ -5,7 +5,7 @@ import torch
 
 from workbench import memory
 from workbench.curvature import asymmetry, hessian, hessian_vector_product, hvp_operator, spectrum
-from workbench.curvature.layers.traffic import runs_at_once
+from workbench.curvature.model.traffic import runs_at_once
 from workbench.parameters import ravel
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from workbench import memory
 from workbench.curvature.layers.structured import recognised, structured_matrix
-from workbench.curvature.layers.traffic import Traffic
+from .model.traffic import Traffic
 
 from .empirical import known
 from .flat import Loss, Parameters, size_of

@@ -18,7 +18,7 @@ from .directional import Kind, tap_products
 from .structure import Layer
 from .sums import Sums
 from .taps import run_with
-from .traffic import runs_at_once
+from workbench.curvature.model.traffic import runs_at_once
 
 # Largest temporary. The allocator keeps blocks up to 32 MB; beyond, every use pays for fresh pages.
 _TEMPORARY_BYTES = 24 * 2**20

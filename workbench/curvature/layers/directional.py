@@ -15,7 +15,7 @@ from workbench.curvature.flat import pullback
 from .structure import Layer
 from .sums import Sums
 from .taps import run_with, tapped_loss, zero_taps
-from .traffic import runs_at_once
+from workbench.curvature.model.traffic import runs_at_once
 
 Kind = Literal["hessian", "gauss_newton", "empirical_fisher"]
 

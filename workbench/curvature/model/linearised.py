@@ -18,6 +18,13 @@ from .door import Door
 from .graph import Graph
 from .operations import ExactOperations, plain_kernels
 from .refusals import in_words
+from .traffic import Traffic
+
+_OPERATION_BYTES = 384 * 2**10
+"""What an operation on a block of vectors should move on average. Less, and torch's own cost of an operation counts; more, and
+a block leaves the caches and is slower than one vector after the other (measured in `benchmarks.bench_products`)."""
+_FEWEST = 4
+"""Vectors in a block that is worth its transform."""
 
 
 class Linearised:
@@ -46,23 +53,29 @@ class Linearised:
         if not self.door.plain:
             return torch.func.vmap(self.product)(vectors)
         ways = {"transform": self._by_transform, "batched": self._by_batched_backward, "loop": self._by_loop}
-        known = self.door.facts.get(self._kind)
-        if (known is not None and known != "transform") or len(vectors) == 0:
-            return ways[known or "loop"](vectors)
-        if known is not None:
-            return self._by_transform(vectors)
+        if len(vectors) < _FEWEST:
+            return self._by_loop(vectors)
+        known, size = self.door.facts.get(self._kind) or (None, self._together(vectors[0]))
         for name, way in ways.items():
+            if name != known if known else name != "loop" and size < _FEWEST:
+                continue
             try:
-                result = way(vectors)
+                result = way(vectors) if name == "loop" else torch.cat([way(part) for part in vectors.split(size)])
             # pyrefly: ignore[unreachable-except-clause]
             except (RuntimeError, NotImplementedError, ValueError) as error:
-                if name == "loop" or isinstance(error, torch.OutOfMemoryError):
+                if name == "loop" or known or isinstance(error, torch.OutOfMemoryError):
                     raise
                 continue
-            if name == "loop" or same_map(result, vectors, self._backward):
-                self.door.facts[self._kind] = name
+            if known or name == "loop" or same_map(result, vectors, self._backward):
+                self.door.facts[self._kind] = name, size
                 return result
         raise AssertionError("a loop always answers")
+
+    def _together(self, vector: Tensor) -> int:
+        """How many vectors to multiply at once: what one product moves decides, no clock."""
+        with Traffic() as traffic:
+            self._backward(vector)
+        return _OPERATION_BYTES * max(1, traffic.operations) // max(1, traffic.bytes)
 
     @cached_property
     def _tape(self) -> tuple[Tensor, Tensor, bool, Parameters]:
@@ -124,7 +137,7 @@ class Linearised:
         return self._backward(vectors, batched=True)
 
     def _by_loop(self, vectors: Tensor) -> Tensor:
-        return torch.stack([self._backward(vector) for vector in vectors])
+        return torch.stack([self._backward(vector) for vector in vectors]) if len(vectors) else vectors
 
 
 def agree(one: Tensor, other: Tensor) -> bool:

@@ -6,14 +6,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class Traffic(TorchDispatchMode):
-    """Counts the bytes of every result computed inside, all runs of an enclosing `vmap` included."""
+    """Counts operations and the bytes of every result computed inside, all runs of an enclosing `vmap` included."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.bytes = 0
+        self.bytes = self.operations = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
+        self.operations += 1
         for entry in result if isinstance(result, (tuple, list)) else (result,):
             if isinstance(entry, Tensor):
                 self.bytes += entry.numel() * entry.element_size()
