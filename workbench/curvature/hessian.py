@@ -9,10 +9,10 @@ from torch import Tensor
 
 from workbench import memory
 from workbench.curvature.layers.structured import recognised, structured_matrix
-from .model.traffic import Traffic
 
 from .empirical import known
 from .flat import Loss, Parameters, size_of
+from .model.traffic import Traffic
 from .products import HVPOperator, autograd_operator, hvp_operator
 
 # Intermediate results of one block of products. Larger blocks leave the caches and gain nothing (measured: 1 to 64

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from workbench.curvature.empirical import EmpiricalLoss
+from workbench.curvature.model.traffic import runs_at_once
 
 from .directional import Kind, tap_products
 from .structure import Layer
 from .sums import Sums
 from .taps import run_with
-from workbench.curvature.model.traffic import runs_at_once
 
 # Largest temporary. The allocator keeps blocks up to 32 MB; beyond, every use pays for fresh pages.
 _TEMPORARY_BYTES = 24 * 2**20

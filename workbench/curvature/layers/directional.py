@@ -11,11 +11,11 @@ from torch import Tensor
 from workbench.curvature import batches
 from workbench.curvature.empirical import EmpiricalLoss
 from workbench.curvature.flat import pullback
+from workbench.curvature.model.traffic import runs_at_once
 
 from .structure import Layer
 from .sums import Sums
 from .taps import run_with, tapped_loss, zero_taps
-from workbench.curvature.model.traffic import runs_at_once
 
 Kind = Literal["hessian", "gauss_newton", "empirical_fisher"]
 
