@@ -42,7 +42,7 @@ def test_the_gradient_must_have_been_small_for_a_while():
 def test_the_band_is_narrow():
     assert audit_band(2000) == 1.005 and audit_band(20_000) == pytest.approx(1.00065)
     assert audit_steps(1.0015, 2000, 1e-10) > 8000
-    assert audit_steps(1.0001, 2000, 1e-10) == 64_000 and audit_steps(1.005, 2000, 1e-10) == 8000
+    assert audit_steps(1.00001, 2000, 1e-10) == 256_000 and audit_steps(1.005, 2000, 1e-10) == 8000
 
 
 def audit(ratios):

@@ -48,12 +48,12 @@ def audit_band(steps: int) -> float:
 
 
 def audit_steps(ratio: float, steps: int, tol: float) -> int:
-    """How long a kicked copy runs: 4T steps, or as long as it needs to leave and to settle, at most 32T.
+    """How long a kicked copy runs: 4T steps, or as long as it needs to leave and to settle, at most 128T.
 
     A kick of 1e-6 grows, and the rest of the way to the new limit shrinks to `tol`, by the factor 1 + 2(r - 1) a step.
     """
     needed = math.log(1 / (1e-6 * tol)) / (2 * (ratio - 1))
-    return round(min(max(4 * steps, needed), 32 * steps))
+    return round(min(max(4 * steps, needed), 128 * steps))
 
 
 def audited(
