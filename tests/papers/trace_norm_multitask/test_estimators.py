@@ -142,7 +142,7 @@ def test_without_noise_least_squares_in_the_true_subspace_is_exact_and_so_is_the
     data = multitask_data(10, 24, 8, 2, 0.0, seed=0)
     assert rivals.error(rivals.oracle(data), data) < 1e-12
     assert rivals.error(rivals.single(data), data) < 1e-12
-    assert rivals.error(trace_norm_fit(data, 1e-6, stages=6, tol=1e-6).weights, data) < 1e-4
+    assert rivals.error(trace_norm_fit(data, 1e-6, tol=1e-6).weights, data) < 1e-4
 
 
 def test_the_oracles_risk_is_the_wishart_mean():

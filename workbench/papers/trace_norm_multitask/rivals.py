@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -87,13 +89,13 @@ def mom_subspace(data: MultitaskData, r: int) -> Float[Tensor, "feature rank"]:
 
 
 def burer_monteiro(
-    data: MultitaskData, r: int, *, seed: int = 0, max_iter: int = 2000
-) -> Float[Tensor, "task feature"]:
+    data: MultitaskData, r: int, *, seed: int = 0, steps: Sequence[int] = (2000,)
+) -> list[Float[Tensor, "task feature"]]:
     """Minimise 1/2 sum_t mean_i (y - <B a_t, x>)^2 + 1/8 |B^T B - A^T A|_F^2 by L-BFGS from N(0, 1), then refit.
 
-    L-BFGS is SciPy's. The result is the refit of every task in the span of the product's top r right singular vectors. Where m is
-    well above r it stops by itself after some hundred steps; near r the loss is driven towards zero by ever larger factors, the
-    error grows with the steps and still does after `max_iter` of them.
+    L-BFGS is SciPy's. For each of `steps`, in rising order, the refit of every task in the span of the top r right singular
+    vectors of the product after so many steps, or where it stopped before. Where m is well above r it stops by itself after some
+    hundred steps; near r the loss is driven towards zero by ever larger factors, and the error grows with the steps.
     """
     T, m, d = data.features.shape
     features, targets = data.features.numpy(), data.targets.numpy()
@@ -110,6 +112,24 @@ def burer_monteiro(
         to_left, to_right = slope @ right - 0.5 * left @ skew, slope.T @ left + 0.5 * right @ skew
         return loss, np.concatenate([to_left.ravel(), to_right.ravel()])
 
-    found = minimize(value, start, jac=True, method="L-BFGS-B", options={"maxiter": max_iter, "maxfun": 2 * max_iter}).x
-    left, right = found[: T * r].reshape(T, r), found[T * r :].reshape(d, r)
-    return refit(data, top_subspace(torch.from_numpy(left @ right.T), r))
+    passed = []
+    options = {"maxiter": steps[-1], "maxfun": 2 * steps[-1]}
+    end = minimize(value, start, jac=True, method="L-BFGS-B", options=options, callback=_keep(passed, steps)).x
+    fits = []
+    for flat in [*passed, *[end] * (len(steps) - len(passed))]:
+        left, right = flat[: T * r].reshape(T, r), flat[T * r :].reshape(d, r)
+        fits.append(refit(data, top_subspace(torch.from_numpy(left @ right.T), r)))
+    return fits
+
+
+def _keep(passed: list[np.ndarray], steps: Sequence[int]) -> Callable[[np.ndarray], None]:
+    """A callback that keeps a copy of what is reached after each of `steps`."""
+    count = 0
+
+    def after_step(flat: np.ndarray) -> None:
+        nonlocal count
+        count += 1
+        if count in steps:
+            passed.append(flat.copy())
+
+    return after_step

@@ -103,7 +103,7 @@ def factorised(
     error, convex = np.zeros((len(seeds), len(m), len(steps))), np.zeros((len(seeds), len(m)))
     for i, j in np.ndindex(len(seeds), len(m)):
         data = multitask_data(T, m[j], d, r, sigma, seed=seeds[i])
-        fits = [rivals.burer_monteiro(data, r, seed=seeds[i], max_iter=one) for one in steps]
+        fits = rivals.burer_monteiro(data, r, seed=seeds[i], steps=steps)
         error[i, j] = [rivals.error(fit, data) for fit in fits]
         convex[i, j] = rivals.error(_fit(data, 1.0, tol, 2000).weights, data)
     name = {"long_name": "error $|W-W^*|_F/\\sqrt{T}$"}
