@@ -15,16 +15,23 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from workbench import memory
-from workbench.checks import require_count
 from workbench.draws.host import Seed
 from workbench.draws.table import Table
+from workbench.dynamics.engine.arguments import (
+    Stage,
+    asked_source,
+    checked_start,
+    plan,
+    refuse_clash,
+    refuse_other_than_a_problem,
+)
 from workbench.dynamics.engine.lifting import Lifted
 from workbench.dynamics.engine.step import Carry, Event, Fixed, Stop, first_clock
 from workbench.dynamics.engine.stepping import Stepper
 from workbench.dynamics.labelled import Labelled
 from workbench.dynamics.progress import bar
 from workbench.dynamics.records import Recordable, Recorder, Seen, record_steps, resolve
-from workbench.dynamics.sources.samples import AllSamples, Minibatches, Sampling
+from workbench.dynamics.sources.samples import Sampling
 from workbench.dynamics.swept import plain
 from workbench.optimizers.averaging.accumulators import Average
 from workbench.optimizers.oracle import Needs, Source, needs
@@ -34,8 +41,6 @@ from workbench.problems.base import P, Problem
 
 BLOWUP = 1e8
 """A run counts as diverged from the step on at which a parameter exceeds this in absolute value or is not finite."""
-
-Stage = tuple[Rule, int]
 
 _divergences: contextvars.ContextVar[list[Tensor] | None] = contextvars.ContextVar("divergences", default=None)
 
@@ -146,7 +151,8 @@ def run(
     stop: `stop(parameters, time)` freezes a run from the step on at which it holds.
     events: functions (parameters, time) -> number; `run.events[name]` is the time of the first change of sign, linear between
         steps, NaN if none. The run goes on.
-    start: the parameters to start from, or the `checkpoint` of a run to go on with (of the same rule; integrals start at zero).
+    start: the parameters to start from (float32 becomes float64 where the problem's loss is), or the `checkpoint` of a run to go
+        on with (of the same rule; integrals start at zero).
     blowup: a parameter above this in absolute value means divergence.
     compile: None traces a run of 100 steps or more, so that a step runs without looking at the Python code again; True compiles
         blocks of steps with `torch.compile`'s inductor (some seconds once, which long runs win back); False takes every step
@@ -161,21 +167,22 @@ def run(
     >>> run.parameters, run.records['train_loss'].value  # x halves, the loss falls to a quarter
     (tensor([0.3750], dtype=torch.float64), tensor([4.5000, 1.1250, 0.2812, 0.0703], dtype=torch.float64))
     """
-    source = _source(source, batch_size, sampling)
+    refuse_other_than_a_problem(problem)
+    source = asked_source(source, batch_size, sampling)
     per_epoch = source.per_epoch(problem)
-    stages, total = _plan(rule, steps, epochs, per_epoch)
+    stages, total = plan(rule, steps, epochs, per_epoch)
     begin = start if isinstance(start, Checkpoint) else Checkpoint(start, None, 0, 0)
     if begin.state is not None and set(begin.averages) != set(average or {}):
         raise ValueError(f"the checkpoint holds the averages {sorted(begin.averages)}; give average= the same names")
     parameters = problem.initial(seed) if begin.parameters is None else begin.parameters
-    _refuse_bad_start(problem, parameters)
+    parameters = checked_start(problem, parameters)
     device = leaves(parameters)[0].device
     # Swept numbers count as Python's outside of the loop; in it, plain tensors are faster.
     stages = [(with_tensors(stage_rule, lambda value: plain(value).to(device)), n) for stage_rule, n in stages]
     source = with_tensors(source, lambda value: plain(value).to(device))
     averages, integrate, events = dict(average or {}), dict(integrate or {}), dict(events or {})
     points = stages[0][0].points(parameters, stages[0][0].init(parameters))
-    _refuse_clash(averages, points)
+    refuse_clash(averages, points)
     wanted = resolve(problem, record, list(averages), list(points))
     recorded = record_steps(begin.step, total, every, at, per_epoch)
     recorder = Recorder(wanted, recorded if wanted else [])
@@ -279,64 +286,6 @@ def _ended(
         needs=asked,
         checkpoint=Checkpoint(parameters, state, *place, averages, time),
     )
-
-
-def _source(source: Source | None, batch_size: int | None, sampling: Sampling) -> Source:
-    if source is None:
-        return AllSamples() if batch_size is None else Minibatches(batch_size, sampling)
-    if batch_size is not None:
-        raise ValueError("give either source or batch_size, not both: source=Minibatches(batch_size, sampling)")
-    if not isinstance(source, Source):
-        raise ValueError(f"source must be a Source such as wb.dynamics.sources.Minibatches(32), got {source!r}")
-    return source
-
-
-def _plan(
-    rule: Rule | Sequence[Stage], steps: int | None, epochs: int | None, per_epoch: int | None
-) -> tuple[list[Stage], int]:
-    """The stages and the number of steps; refuses what does not fit together."""
-    if isinstance(rule, Sequence):
-        if steps is not None or epochs is not None:
-            raise ValueError("stages [(rule, steps), ...] carry their own numbers of steps; leave out steps and epochs")
-        if not rule:
-            raise ValueError("rule must be a Rule or a non-empty list of (rule, steps)")
-        stages = [(_rule(stage_rule), _positive_int("steps of a stage", n)) for stage_rule, n in rule]
-        return stages, sum(n for _, n in stages)
-    if (steps is None) == (epochs is None):
-        raise ValueError(f"give either steps or epochs, got steps={steps} and epochs={epochs}")
-    total = _positive_int("steps", steps) if epochs is None else _positive_int("epochs", epochs) * (per_epoch or 1)
-    return [(_rule(rule), total)], total
-
-
-def _rule(rule: object) -> Rule:
-    if not isinstance(rule, Rule):
-        raise ValueError(
-            f"rule must be a Rule such as wb.optimizers.sam(0.1, 0.05), or a list of (rule, steps), got {rule!r}"
-        )
-    return rule
-
-
-def _positive_int(name: str, value: object) -> int:
-    try:
-        require_count(name, value)
-    except ValueError as error:
-        raise ValueError(f"{error}; to sweep it, name it in static=") from None
-    return int(value)  # type: ignore[call-overload]
-
-
-def _refuse_clash(averages: Mapping[str, Average], points: Mapping[str, Parameters]) -> None:
-    clash = [name for name in averages if name in points]
-    if clash:
-        raise ValueError(f"average: {clash[0]!r} is the name of a point of the rule; choose another name")
-
-
-def _refuse_bad_start(problem: Problem, parameters: Parameters) -> None:
-    if not isinstance(parameters, (Tensor, dict)) or not all(isinstance(leaf, Tensor) for leaf in leaves(parameters)):
-        raise ValueError(f"start must be a tensor or a dict of tensors, or the checkpoint of a run, got {parameters!r}")
-    # Inside a sweep the value differs from run to run and cannot stop the others: such a run has diverged at step 0.
-    loss = concrete(problem.loss(parameters))
-    if loss is not None and not math.isfinite(loss):
-        raise ValueError(f"the loss at the start is {loss}; check the data and the initial parameters of {problem!r}")
 
 
 def _estimate(problem: Problem, samples: int, groups: int, parameters: Parameters, recorder: Recorder) -> float:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
+import numpy as np
 from torch import Tensor
 
 from workbench.checks import refuse_outside
@@ -243,7 +244,8 @@ class Filter:
         return self.constant / self.step_size
 
     def polynomial(self, eigenvalue: Any) -> Any:
-        """p at eigenvalues: numbers, arrays or tensors."""
+        """p at eigenvalues: numbers, arrays, tensors, or a list, of which an array comes."""
+        eigenvalue = np.asarray(eigenvalue, dtype=float) if isinstance(eigenvalue, (list, tuple)) else eigenvalue
         value = _horner(self.coefficients, eigenvalue)
         return value if self.denominator == (1.0,) else value / _horner(self.denominator, eigenvalue)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -30,13 +30,36 @@ class Measure:
         return self.function(parameters)
 
 
-@dataclass(frozen=True, eq=False)
 class Problem(Generic[P]):
     """Base of all problems. A subclass keeps its tensors in dataclass fields and defines `initial` and either `loss`, or
     `sample_loss` and `data` (the loss is then the mean over the samples).
 
     Everything is written for one run; inside `wb.sweep` the fields may be different for every run.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> from dataclasses import dataclass
+    >>> @dataclass(eq=False)
+    ... class Valley(wb.problems.Problem):
+    ...     curvature: float = 1.0
+    ...     def initial(self, seed):
+    ...         return wb.draws.normal(seed, (2,))
+    ...     def loss(self, x):
+    ...         return self.curvature * (x**2).sum() / 2
+    >>> wb.run(Valley(2.0), wb.optimizers.gradient_descent(0.25), start=torch.ones(2), steps=1).parameters
+    tensor([0.5000, 0.5000])
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        # A dataclass keeps the __repr__ that it finds, and writes one that prints whole data sets where there is none.
+        if "__repr__" not in cls.__dict__:
+            cls.__repr__ = Problem.__repr__
+
+    def __repr__(self) -> str:
+        listed = fields(self) if is_dataclass(self) else ()
+        shown = (f"{field.name}={_short(getattr(self, field.name))}" for field in listed if field.repr)
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     @property
     def data(self) -> Batch:
@@ -100,3 +123,10 @@ class Problem(Generic[P]):
             "train_loss": Measure(self.loss, "training loss"),
             "gradient_norm": Measure(lambda parameters: norm(self.gradient(parameters)), "gradient norm"),
         }
+
+
+def _short(value: Any) -> str:
+    """A number as it is, a large tensor by its type and shape, a function by its name."""
+    if isinstance(value, Tensor) and value.dim():
+        return f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
+    return getattr(value, "__name__", None) or repr(value)

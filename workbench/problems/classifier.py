@@ -4,35 +4,26 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 
 import torch
-from jaxtyping import Float, Int, Num
+from jaxtyping import Float, Num
 from torch import Tensor, nn
 
 from workbench.checks import require_count, require_nonnegative
 from workbench.curvature import EmpiricalLoss, empirical_loss
 from workbench.draws import Seed
-from workbench.parameters import concrete, inner
+from workbench.parameters import inner
 from workbench.problems.base import Batch, Measure, Problem
 from workbench.problems.networks.any_module import ModuleNetwork
 from workbench.problems.networks.multilayer import Multilayer, require_init, require_sizes
+from workbench.problems.samples import DataSet, count_classes, encoded, parts
 
 LossName = Literal["squared", "cross_entropy"]
-
-
-class DataSet(Protocol):
-    """What `workbench.data.load` returns, as far as it is needed here."""
-
-    train_inputs: Tensor
-    train_targets: Tensor
-    test_inputs: Tensor
-    test_targets: Tensor
-
-    @property
-    def n_classes(self) -> int: ...
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+"""`loss(outputs, targets)`: the mean over the samples."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +31,8 @@ class Classifier(Problem[dict[str, Tensor]]):
     """A network, its data and its loss; parameters are a dict of tensors. `classifier` builds it.
 
     Targets are [sample, output]: one-hot rows for classes, the numbers themselves for regression. The loss is the mean
-    over samples of 1/2 sum_k (f_k - t_k)^2 ("squared") or -sum_k t_k log softmax(f)_k ("cross_entropy"), plus
-    (weight_decay/2) |parameters|^2.
+    over samples of 1/2 sum_k (f_k - t_k)^2 ("squared") or -sum_k t_k log softmax(f)_k ("cross_entropy"), or a function of
+    outputs and targets (classes [sample] where there are classes), plus (weight_decay/2) |parameters|^2.
     """
 
     network: Multilayer | ModuleNetwork
@@ -49,7 +40,7 @@ class Classifier(Problem[dict[str, Tensor]]):
     targets: Float[Tensor, "sample output"]
     test_inputs: Float[Tensor, "test ..."]
     test_targets: Float[Tensor, "test output"]
-    loss_name: LossName
+    loss_function: LossName | LossFunction
     weight_decay: float | Tensor
     init: str | float
     classification: bool
@@ -69,9 +60,10 @@ class Classifier(Problem[dict[str, Tensor]]):
         """
         if isinstance(self.weight_decay, Tensor):
             return None
-        loss_function = {"squared": _squared, "cross_entropy": _cross_entropy}[self.loss_name]
-        module = self.network.as_module(self.inputs)
-        return empirical_loss(module, loss_function, self.inputs, self.targets, self.weight_decay)
+        module, function = self.network.as_module(self.inputs), self.loss_function
+        if isinstance(function, str):
+            return empirical_loss(module, _BY_NAME[function], self.inputs, self.targets, self.weight_decay)
+        return empirical_loss(module, function, self.inputs, self._given(self.targets), self.weight_decay)
 
     def outputs(
         self, parameters: dict[str, Tensor], inputs: Float[Tensor, "sample ..."]
@@ -98,15 +90,28 @@ class Classifier(Problem[dict[str, Tensor]]):
     def output_loss(self, outputs: Float[Tensor, "sample output"], batch: Batch) -> Float[Tensor, ""]:
         return self._loss(outputs, batch[1])
 
+    def _given(self, targets: Float[Tensor, "sample output"]) -> Num[Tensor, "sample ..."]:
+        """Targets as a user's loss function takes them."""
+        return targets.argmax(-1) if self.classification else targets
+
     def _loss(self, outputs: Float[Tensor, "sample ..."], targets: Float[Tensor, "sample ..."]) -> Tensor:
-        if outputs.shape != targets.shape:
+        own = not isinstance(self.loss_function, str)
+        if outputs.shape != targets.shape and (self.classification or not own):
             advice = "for a model with another number of classes than the data give n_classes"
             classes = self.classification and outputs.dim() == 2 and outputs.shape[0] == targets.shape[0]
             raise ValueError(
                 f"the network's outputs {tuple(outputs.shape)} must have the shape of the targets {tuple(targets.shape)}"
                 + (f"; {advice}" if classes else "")
             )
-        return (_squared if self.loss_name == "squared" else _cross_entropy)(outputs, targets)
+        if isinstance(self.loss_function, str):
+            return _BY_NAME[self.loss_function](outputs, targets)
+        value = self.loss_function(outputs, self._given(targets))
+        if not isinstance(value, Tensor) or value.dim():
+            found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(
+                f"loss must return one number, the mean over the samples, got {found}; end it with .mean()"
+            )
+        return value
 
     def error(
         self,
@@ -135,8 +140,10 @@ class Classifier(Problem[dict[str, Tensor]]):
         inputs, targets = self.data if batch is None else batch
 
         def slope(outputs: Tensor) -> Tensor:
+            if not isinstance(self.loss_function, str):
+                return torch.func.grad(self._loss)(outputs, targets)
             # One-hot targets sum to one, which makes softmax minus target the derivative of the cross-entropy.
-            predicted = outputs if self.loss_name == "squared" else torch.softmax(outputs, -1)
+            predicted = outputs if self.loss_function == "squared" else torch.softmax(outputs, -1)
             return (predicted - targets) / inputs.shape[0]
 
         gradient = self.network.gradient(parameters, inputs, slope)
@@ -165,15 +172,18 @@ def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     return -(targets * torch.log_softmax(outputs, -1)).sum(-1).mean()
 
 
+_BY_NAME: dict[str, LossFunction] = {"squared": _squared, "cross_entropy": _cross_entropy}
+
+
 def _on(quantity, samples: Batch):
     return lambda parameters: quantity(parameters, *samples)
 
 
 def classifier(
-    data: DataSet | tuple[Tensor, ...],
+    data: DataSet | tuple[Tensor, ...] | Iterable[Any],
     hidden: Sequence[int] = (32,),
     activation: str = "tanh",
-    loss: LossName = "squared",
+    loss: LossName | LossFunction = "squared",
     *,
     model: nn.Module | None = None,
     weight_decay: float | Tensor = 0.0,
@@ -183,11 +193,14 @@ def classifier(
 ) -> Classifier:
     """A problem from a data set and a network; seeds, splits and hyper-parameters may differ between runs of a sweep.
 
-    data: from `workbench.data.load`, or (inputs, targets) or (inputs, targets, test_inputs, test_targets). Integer
-        targets are classes, floating-point ones [sample] or [sample, output] are regressed on.
+    data: from `workbench.data.load`, or (inputs, targets) or (inputs, targets, test_inputs, test_targets), or a loader of
+        (inputs, targets), which is read once, or two: (train_loader, test_loader). Integer targets are classes,
+        floating-point ones [sample] or [sample, output] are regressed on.
     hidden, activation: widths of the hidden layers of a fully connected network (inputs are flattened) and "tanh",
         "relu", "softplus", "gelu", "sigmoid" or "identity".
-    loss: "squared" (mean of 1/2 sum_k of squared errors, on one-hot targets for classes) or "cross_entropy".
+    loss: "squared" (mean of 1/2 sum_k of squared errors, on one-hot targets for classes), "cross_entropy", or any function
+        `loss(outputs, targets)` that returns the mean over the samples; targets are classes [sample] or numbers
+        [sample, output]. It is called under `torch.func.vmap`: no `if` on values, no random numbers.
     model: any `torch.nn.Module` instead of the fully connected network.
     weight_decay: (weight_decay/2)|w|^2 of all parameters is part of the loss, so SAM's ascent sees it too.
     init: "lecun" (weights N(0, 1/fan_in), biases 0), "he" (N(0, 2/fan_in), biases 0), or a number: the standard
@@ -200,10 +213,12 @@ def classifier(
     >>> {name: tuple(value.shape) for name, value in problem.initial(0).items()}
     {'0.weight': (5, 4), '0.bias': (5,), '2.weight': (3, 5), '2.bias': (3,)}
     """
-    if loss not in get_args(LossName):
-        raise ValueError(f"loss must be one of {', '.join(get_args(LossName))}, got {loss!r}")
+    if not callable(loss) and loss not in get_args(LossName):
+        raise ValueError(
+            f"loss must be one of {', '.join(get_args(LossName))} or a function loss(outputs, targets), got {loss!r}"
+        )
     require_nonnegative("weight_decay", weight_decay)
-    train_inputs, train_targets, test_inputs, test_targets = _parts(data)
+    train_inputs, train_targets, test_inputs, test_targets = parts(data)
     dtype = dtype or (train_inputs.dtype if train_inputs.is_floating_point() else torch.get_default_dtype())
     if not dtype.is_floating_point:
         raise ValueError(f"dtype must be a floating-point type, got {dtype}")
@@ -211,12 +226,12 @@ def classifier(
         require_count("n_classes", n_classes)
     classification = not train_targets.is_floating_point()
     if classification:
-        n_classes = n_classes or getattr(data, "n_classes", 0) or _count_classes(train_targets)
+        n_classes = n_classes or getattr(data, "n_classes", 0) or count_classes(train_targets)
     elif loss == "cross_entropy":
         raise ValueError(f"loss='cross_entropy' needs integer class targets, got {train_targets.dtype}; use 'squared'")
     if model is None:
         train_inputs, test_inputs = train_inputs.flatten(1), test_inputs.flatten(1)
-    train_targets, test_targets = (_encoded(t, n_classes, dtype) for t in (train_targets, test_targets))
+    train_targets, test_targets = (encoded(t, n_classes, dtype) for t in (train_targets, test_targets))
     if model is None:
         sizes = (train_inputs.shape[1], *require_sizes(hidden), train_targets.shape[1])
         network: Multilayer | ModuleNetwork = Multilayer(sizes, activation)
@@ -239,46 +254,3 @@ def circle(width: int = 16) -> Classifier:
     points = torch.stack([angles.cos(), angles.sin()], 1)
     targets = torch.tensor([1.0, -1.0, 1.0, -1.0, 0.5], dtype=torch.float64)
     return classifier((points, targets), hidden=[width], activation="tanh", loss="squared", init=0.5)
-
-
-def _parts(data: DataSet | tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    if not isinstance(data, tuple):
-        parts = (data.train_inputs, data.train_targets, data.test_inputs, data.test_targets)
-    elif len(data) == 2:
-        parts = (*data, data[0][:0], data[1][:0])
-    elif len(data) == 4:
-        parts = data
-    else:
-        raise ValueError(
-            f"data must be (inputs, targets) or (inputs, targets, test_inputs, test_targets), got {len(data)}"
-        )
-    for part, inputs, targets in (("training", *parts[:2]), ("test", *parts[2:])):
-        if len(inputs) != len(targets):
-            raise ValueError(f"{part} inputs and targets differ in length: {len(inputs)} and {len(targets)}")
-    for targets in parts[1::2]:
-        if targets.dim() not in ((1, 2) if targets.is_floating_point() else (1,)):
-            wanted = "[sample] or [sample, output]" if targets.is_floating_point() else "[sample], one class each"
-            raise ValueError(f"targets of type {targets.dtype} must be {wanted}, got shape {tuple(targets.shape)}")
-    if len(parts[0]) == 0:
-        raise ValueError("data must have at least one training sample")
-    return parts
-
-
-def _count_classes(targets: Int[Tensor, " sample"]) -> int:
-    largest = concrete(targets.max())
-    if largest is None:
-        raise ValueError("n_classes must be given when the targets differ from run to run")
-    return int(largest) + 1
-
-
-def _encoded(
-    targets: Num[Tensor, "sample ..."], n_classes: int | None, dtype: torch.dtype
-) -> Float[Tensor, "sample output"]:
-    """One-hot rows for classes, [sample, output] for numbers."""
-    if targets.is_floating_point():
-        return (targets[:, None] if targets.dim() == 1 else targets).to(dtype)
-    assert n_classes is not None
-    low, high = (concrete(targets.min()), concrete(targets.max())) if len(targets) else (0, 0)
-    if low is not None and high is not None and not 0 <= low <= high < n_classes:
-        raise ValueError(f"targets must be classes in 0..{n_classes - 1}, got {low:.0f} to {high:.0f}")
-    return (targets[:, None] == torch.arange(n_classes, device=targets.device)).to(dtype)

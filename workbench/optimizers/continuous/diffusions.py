@@ -34,7 +34,7 @@ class SDE(Protocol):
     ...         return 0 * dw
     >>> valley, start = wb.problems.quadratic([1.0]), torch.tensor([3.0])
     >>> wb.run(valley, wb.optimizers.EulerMaruyama(Decay(), dt=0.1), start=start, steps=1).parameters
-    tensor([2.7000])
+    tensor([2.7000], dtype=torch.float64)
     """
 
     def noise(self, x: Parameters) -> Parameters:

@@ -150,7 +150,7 @@ def left_out_digits(
         encoded(redrawn(chosen_labels[:, kept:], "training")).to(torch.float64),
         images.index_select(0, goal)[0],
         encoded(labels.index_select(0, goal)[0]),
-        loss_name="cross_entropy",
+        loss_function="cross_entropy",
         weight_decay=0.0,
         init="he",
         classification=True,
