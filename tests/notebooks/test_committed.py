@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from workbench import claims
+from workbench.claims.court import seals
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -71,3 +72,10 @@ def test_a_paper_notebook_shows_every_claim_of_its_card(path):
     shown = "\n".join(text for cell in checked for text in text_outputs(cell))
     missing = [name for name in claims.card(path.stem).claims if name not in shown]
     assert not missing
+
+
+@pytest.mark.parametrize("path", PAPERS, ids=lambda path: path.stem)
+def test_a_paper_notebook_shows_the_last_audit_in_numbers(path):
+    card = claims.card(path.stem)
+    cell = next(cell for cell in code_cells(path)[::-1] if "scoreboard()" in "".join(cell["source"]))
+    assert seals.audit_line(seals.read(card.folder)) in "\n".join(text_outputs(cell))
