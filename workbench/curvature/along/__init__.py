@@ -1,0 +1,1 @@
+"""Eigenvalues along training: every evaluation starts from the last one's vectors."""
