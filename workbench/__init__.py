@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from workbench import claims, curvature, data, draws, explorers, figures, optimizers, problems
     from workbench.batch.results.open_runs import open_runs
     from workbench.claims import card, cards
-    from workbench.dynamics import Labelled, Run, run, second_moments, sweep, times
+    from workbench.dynamics import Labelled, Run, Watch, run, second_moments, sweep, times
 
 __version__ = "0.2.0"
 
 _NAMES = {
     "Labelled": "workbench.dynamics",
     "Run": "workbench.dynamics",
+    "Watch": "workbench.dynamics",
     "card": "workbench.claims",
     "cards": "workbench.claims",
     "open_runs": "workbench.batch.results.open_runs",
@@ -33,6 +34,7 @@ _NAMES = {
 __all__ = [
     "Labelled",
     "Run",
+    "Watch",
     "__version__",
     "card",
     "cards",

@@ -4,6 +4,7 @@ Functions of `(loss, parameters, ...)` with `loss(parameters) -> scalar`; parame
 tensors. Exact functions are exact to rounding in the parameters' dtype; estimates return their own error.
 """
 
+from .along.tracker import Tracked, Tracker
 from .construction import empirical_loss
 from .distributed import MinibatchLoss
 from .empirical import EmpiricalLoss
@@ -34,6 +35,8 @@ __all__ = [
     "LossPlane",
     "MinibatchLoss",
     "SpectralDensity",
+    "Tracked",
+    "Tracker",
     "asymmetry",
     "average_case",
     "decomposition",

@@ -5,29 +5,37 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from workbench.checks import require_count
+from workbench.draws import Seed
+from workbench.dynamics.eigenvalues import SHORT, Followed, TopEigenvalues
 from workbench.dynamics.labelled import Labelled, label
+from workbench.optimizers.rule import Rule
 from workbench.parameters import Parameters
 from workbench.problems.base import Measure, Problem
 
-Quantity = str | Callable[[Parameters], Tensor | Labelled]
+Quantity = str | Callable[[Parameters], Tensor | Labelled] | TopEigenvalues
 Recordable = Quantity | tuple[str, Quantity]
 """A quantity of the parameters, or the name of an average or of a point of the rule with a quantity of that."""
 
 
 class Seen(NamedTuple):
-    """A run at one step, as records see it. `sequences` are the averages and the rule's points, by name."""
+    """A run at one step, as records see it. `sequences` are the averages and the rule's points, by name; `step` counts the rule's
+    steps.
+    """
 
     parameters: Parameters
     sequences: Mapping[str, Parameters]
     time: Tensor | None
     alive: Tensor
+    rule: Rule
+    state: Any
+    step: Tensor
 
 
 @dataclass(frozen=True)
@@ -35,15 +43,18 @@ class Wanted:
     """One recorded quantity: `of` is None for the parameters themselves, or the name of another sequence."""
 
     of: str | None
-    quantity: Callable[[Parameters], Tensor | Labelled] | None
+    quantity: Callable[[Parameters], Tensor | Labelled] | Followed | None
     """None for the elapsed time."""
 
-    def at(self, seen: Seen) -> Tensor | Labelled:
-        """Its value."""
+    def at(self, name: str, seen: Seen) -> dict[str, Tensor | Labelled]:
+        """Its value, by the name of the variable; followed eigenvalues are several."""
         if self.quantity is None:
             assert seen.time is not None
-            return seen.time
-        return self.quantity(seen.parameters if self.of is None else seen.sequences[self.of])
+            return {name: seen.time}
+        where = seen.parameters if self.of is None else seen.sequences[self.of]
+        if isinstance(self.quantity, Followed):
+            return {**self.quantity.at(name, where, seen.rule, seen.state, seen.step)}
+        return {name: self.quantity(where)}
 
 
 @dataclass
@@ -66,11 +77,12 @@ class Recorder:
 
     def take(self, seen: Seen) -> None:
         """Keep the quantities at this step; NaN where the run has diverged, in double precision where they are whole numbers."""
-        for name, wanted in self.wanted.items():
-            taken = label(wanted.at(seen), name)
-            value = taken.value if taken.value.is_floating_point() else taken.value.double()
-            hidden = torch.where(seen.alive.to(value.device), value, math.nan)
-            self.values.setdefault(name, []).append(taken.with_value(hidden))
+        for asked, wanted in self.wanted.items():
+            for name, found in wanted.at(asked, seen).items():
+                taken = label(found, name)
+                value = taken.value if taken.value.is_floating_point() else taken.value.double()
+                hidden = torch.where(seen.alive.to(value.device), value, math.nan)
+                self.values.setdefault(name, []).append(taken.with_value(hidden))
 
     def records(self, per_epoch: int | None) -> dict[str, Labelled]:
         """All that was kept, with the coordinates step and (with minibatches) epoch."""
@@ -79,7 +91,8 @@ class Recorder:
             coords["epoch"] = ("step", np.array(self.steps) / per_epoch)
         labelled = {}
         for name, taken in self.values.items():
-            measure, first = self.wanted[name].quantity, taken[0]
+            first = taken[0]
+            measure = self.wanted[name].quantity if name in self.wanted else first
             long_name, unit = first.long_name, first.unit
             if isinstance(measure, Measure):
                 long_name, unit = measure.long_name, measure.unit
@@ -91,9 +104,15 @@ class Recorder:
 
 
 def resolve(
-    problem: Problem, record: Iterable[str] | Mapping[str, Recordable], averages: Sequence[str], points: Sequence[str]
+    problem: Problem,
+    record: Iterable[str] | Mapping[str, Recordable],
+    averages: Sequence[str],
+    points: Sequence[str],
+    seed: Seed,
 ) -> dict[str, Wanted]:
-    """The recorded quantities by name. Raises ValueError for unknown ones, with the known."""
+    """The recorded quantities by name; `seed` is of the searches for eigenvalues. Raises ValueError for unknown ones, with the
+    known, and for names that meet.
+    """
     if isinstance(record, str):
         raise ValueError(f"record must be a list of names or a dict, got the string {record!r}; write [{record!r}]")
     pairs = record.items() if isinstance(record, Mapping) else ((name, name) for name in record)
@@ -105,7 +124,15 @@ def resolve(
                 f"record: {name} asks for the average {of!r}; average= has {', '.join(averages) or 'none'}, and the rule's "
                 f"points are {', '.join(points) or 'none'}"
             )
-        if callable(quantity):
+        if quantity in SHORT and quantity not in known:
+            quantity = SHORT[quantity]
+        if isinstance(quantity, TopEigenvalues):
+            if of is not None and quantity.preconditioned:
+                raise ValueError(
+                    f"record: {name}: the rule steps at the parameters, not at {of!r}; leave out preconditioned"
+                )
+            resolved[name] = Wanted(of, Followed(quantity, problem.loss, seed))
+        elif callable(quantity):
             resolved[name] = Wanted(of, quantity)
         elif quantity in known:
             resolved[name] = Wanted(of, known[quantity])
@@ -113,9 +140,18 @@ def resolve(
             resolved[name] = Wanted(None, None)
         else:
             raise ValueError(
-                f"record: {type(problem).__name__} has no measure {quantity!r}; known are {', '.join([*known, 'time'])}, "
-                "or pass a dict name -> function of the parameters"
+                f"record: {type(problem).__name__} has no measure {quantity!r}; known are "
+                f"{', '.join(dict.fromkeys([*known, *SHORT, 'time']))}, or pass a dict name -> function of the parameters"
             )
+    beside = {
+        extra: name
+        for name, wanted in resolved.items()
+        if isinstance(wanted.quantity, Followed)
+        for extra in wanted.quantity.what.names(name)[1:]
+    }
+    for extra, name in beside.items():
+        if extra in resolved:
+            raise ValueError(f"record: {name} records {extra} beside itself; give yours another name")
     return resolved
 
 

@@ -144,7 +144,8 @@ def run(
         `source=Minibatches(b, s)`, neither means all samples at every step.
     average: accumulators of the iterates by name, such as {"ema": EMA(0.99)}; they start anew with each stage.
     record: names from `problem.measures`, or a dict name -> name or function of the parameters; ("ema", "test_error") is the
-        quantity at the average (or the rule's point) of that name, "time" the sum of the steps' durations. Taken at step 0, at
+        quantity at the average (or the rule's point) of that name, "time" the sum of the steps' durations, "sharpness" and
+        "preconditioned_sharpness" the largest Hessian eigenvalue from record to record (`TopEigenvalues`). Taken at step 0, at
         the end, and `every` so many steps, or `at` the steps listed, or "log" (about ten a decade). Default: every epoch, or 100
         evenly spaced steps.
     integrate: functions of the parameters before each step, summed times the step's duration (its step size).
@@ -183,7 +184,7 @@ def run(
     averages, integrate, events = dict(average or {}), dict(integrate or {}), dict(events or {})
     points = stages[0][0].points(parameters, stages[0][0].init(parameters))
     refuse_clash(averages, points)
-    wanted = resolve(problem, record, list(averages), list(points))
+    wanted = resolve(problem, record, list(averages), list(points), seed)
     recorded = record_steps(begin.step, total, every, at, per_epoch)
     recorder = Recorder(wanted, recorded if wanted else [])
 
@@ -248,7 +249,8 @@ def _seen(carry: Carry, fixed: Fixed, recorder: Recorder) -> Seen:
     }
     if recorder.sequences - set(sequences):
         sequences |= fixed.rule.points(carry.parameters, carry.state)
-    return Seen(carry.parameters, sequences, None if carry.clock is None else carry.clock.time, carry.alive)
+    time = None if carry.clock is None else carry.clock.time
+    return Seen(carry.parameters, sequences, time, carry.alive, fixed.rule, carry.state, carry.step)
 
 
 def _ended(

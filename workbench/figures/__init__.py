@@ -2,6 +2,7 @@
 words what it drew; `show` displays a figure with these words."""
 
 from workbench.figures.bands import band, interval, sweep_bands
+from workbench.figures.edges import edge_of_stability
 from workbench.figures.forest import forest
 from workbench.figures.images import image_strip
 from workbench.figures.planes import heatmap, phase_diagram
@@ -18,6 +19,7 @@ __all__ = [
     "alt_text",
     "band",
     "describe",
+    "edge_of_stability",
     "forest",
     "heatmap",
     "image_strip",

@@ -15,6 +15,7 @@ from workbench.optimizers.continuous.diffusions import (
 )
 from workbench.optimizers.continuous.flows import RK4, Euler, Heun
 from workbench.optimizers.cycles import TwoCycle
+from workbench.optimizers.edges import Edge, edge
 from workbench.optimizers.inner_maximisation import BestOf, FullMaximisation, PowerIteration, sa_gd
 from workbench.optimizers.momentum import (
     Descent,
@@ -156,6 +157,7 @@ __all__ = [
     "Cosine",
     "Decayed",
     "Descent",
+    "Edge",
     "EffectiveGradient",
     "EigenSAM",
     "Euler",
@@ -216,6 +218,7 @@ __all__ = [
     "curvature_polynomial",
     "cycle_set",
     "dnsam",
+    "edge",
     "eigen_sam",
     "esam",
     "f_sam",

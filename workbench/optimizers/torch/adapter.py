@@ -210,6 +210,19 @@ class RuleOptimizer(torch.optim.Optimizer):
         finally:
             packing.put(home)
 
+    def standing(self) -> tuple[Rule, Any, Tensor, Packing]:
+        """The rule with the values of the groups, its state, the number of steps, and the parameters packed as the state is."""
+        packing, member = self._packed()
+        home = packing.home()
+        state, _, step = self._states.read(packing, lambda: self._fresh(home))
+        latest = step.amax() if step.dim() else step
+        return (
+            self._groups.resolved(self.param_groups, packing, member, latest, settle=True),
+            state["rule"],
+            latest,
+            packing,
+        )
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """As torch's, but tensors keep the types they were saved in: counts are exact, whatever the parameters are."""
         super().load_state_dict(state_dict)
