@@ -79,7 +79,7 @@ def test_errors_are_shown_escaped_and_the_picture_stays():
 def test_the_command_runs_the_paper_with_what_its_card_knows(room):
     shown = importlib.import_module(papers.explorers()[room]).explorer()
     buttons = {button.description: button for button in buttons_of(shown)}
-    if not shown._shared:
+    if not shown.shared:
         assert set(buttons) == {"Reset"}
         return
     buttons["Copy as a command"].click()
@@ -88,7 +88,7 @@ def test_the_command_runs_the_paper_with_what_its_card_knows(room):
     slug = room.replace("_", "-")
     assert words[:3] == ["workbench", "run", slug]
     found = assignments(words[4::2], "-p", [slug], several=False)
-    assert found == pytest.approx({name: shown.values[name] for name in shown._shared})
+    assert found == pytest.approx({name: shown.values[name] for name in shown.shared})
 
 
 def buttons_of(shown):
@@ -98,11 +98,11 @@ def buttons_of(shown):
 @pytest.mark.parametrize("room", sorted(papers.explorers()))
 def test_the_notebook_copy_has_the_values_and_the_rest_is_called_view_only(room, tmp_path, monkeypatch):
     shown = importlib.import_module(papers.explorers()[room]).explorer()
-    viewed = set(shown.controls) - set(shown._shared)
+    viewed = set(shown.controls) - set(shown.shared)
     said = [widget.value for widget in shown.children if "View only" in getattr(widget, "value", "")]
-    assert bool(said) == bool(viewed and shown._shared)
+    assert bool(said) == bool(viewed and shown.shared)
     slug = room.replace("_", "-")
-    if not shown._shared or not batch_papers.notebook_of(slug).is_file():
+    if not shown.shared or not batch_papers.notebook_of(slug).is_file():
         return
     monkeypatch.setattr(batch_papers, "root", lambda: tmp_path)
     {button.description: button for button in buttons_of(shown)}["Open as a notebook"].click()
@@ -114,9 +114,7 @@ def test_the_notebook_copy_has_the_values_and_the_rest_is_called_view_only(room,
     namespace = {}
     exec(cells[place].source + "\n" + cells[place + 1].source, namespace)
     found = claims.card(slug).parameters(namespace)
-    assert {name: getattr(found, name) for name in shown._shared} == {
-        name: shown.values[name] for name in shown._shared
-    }
+    assert {name: getattr(found, name) for name in shown.shared} == {name: shown.values[name] for name in shown.shared}
 
 
 def refused(**values):

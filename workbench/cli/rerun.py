@@ -245,6 +245,9 @@ def report(
     ] = None,
     store: Annotated[Path | None, typer.Option("--store", help="Folder of the run store.")] = None,
     compare: Annotated[Path | None, typer.Option(metavar="OLD", help="An earlier report to compare with.")] = None,
+    explorers: Annotated[
+        bool, typer.Option("--explorers", help="Put the papers' explorers in, computed beforehand.")
+    ] = False,
 ) -> None:
     """Write one self-contained HTML page with every paper's scoreboard."""
     from workbench.batch import papers as known
@@ -259,5 +262,5 @@ def report(
     folder = store or known.default_store()
     if not folder.is_dir():
         raise ValueError(f"there is no run store {folder}: `workbench run` makes one")
-    page = write_report(folder, out or folder / "report.html", compare)
+    page = write_report(folder, out or folder / "report.html", compare, explorers)
     Console().print(f"{page}", highlight=False, soft_wrap=True)

@@ -11,6 +11,7 @@ import asyncio
 import html
 import math
 import os
+import re
 import shlex
 import threading
 from collections.abc import Sequence
@@ -122,10 +123,10 @@ class Explorer(widgets.VBox):
         size: tuple[float, float] = (9.0, 4.2),
         paper: str = "",
     ) -> None:
-        self._title, self._paper = title, paper
+        self.title, self._paper = title, paper
         self._painter = Painter(show if isinstance(show, type) else lambda figure: Redrawn(figure, show), size)
         self.controls = {control.name: control for control in controls}
-        self._shared = [name for name in self.controls if name in _parameters(paper)]
+        self.shared = [name for name in self.controls if name in _parameters(paper)]
         self._widgets = {control.name: control.widget() for control in controls}
         self._picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%", align_self="flex-start"))
         self._readout, self._busy = widgets.HTML(), widgets.HTML("&nbsp;")
@@ -133,6 +134,8 @@ class Explorer(widgets.VBox):
         self._pending: asyncio.TimerHandle | None = None
         self._held = False
         self.redraws = 0
+        self.failed = False
+        """Whether the current values gave no picture."""
         fitting = widgets.Layout(width="auto")
         reset = widgets.Button(description="Reset", tooltip="Back to the values at the start", layout=fitting)
         copy = widgets.Button(
@@ -146,7 +149,7 @@ class Explorer(widgets.VBox):
             description="Open as a notebook", tooltip="Write a copy of the paper's notebook with these", layout=fitting
         )
         copying.on_click(lambda _: self._show_notebook())
-        buttons = widgets.HBox([reset, *([copy, copying] if self._shared else []), self._busy])
+        buttons = widgets.HBox([reset, *([copy, copying] if self.shared else []), self._busy])
         heading = widgets.HTML(f"<b>{html.escape(title)}</b>")
         super().__init__([heading, *self._panels(), buttons, self._copied, self._readout, self._picture])
         self.add_class("workbench-explorer")
@@ -156,6 +159,11 @@ class Explorer(widgets.VBox):
     def values(self) -> dict[str, Any]:
         """The current parameters by name."""
         return {name: widget.value for name, widget in self._widgets.items()}
+
+    @property
+    def readout(self) -> str:
+        """The line of text below the controls."""
+        return html.unescape(re.sub("<[^>]*>", "", self._readout.value))
 
     @property
     def picture(self) -> bytes:
@@ -186,7 +194,7 @@ class Explorer(widgets.VBox):
 
     def command(self) -> str:
         """The command that reruns the paper with the values of those controls that are parameters of its card."""
-        values = {name: self.values[name] for name in self._shared}
+        values = {name: self.values[name] for name in self.shared}
         words = {name: f"{value:.12g}" if isinstance(value, float) else str(value) for name, value in values.items()}
         return " ".join(
             ["workbench run", self._paper, *(f"-p {shlex.quote(f'{name}={words[name]}')}" for name in words)]
@@ -201,7 +209,7 @@ class Explorer(widgets.VBox):
         from workbench.batch import papers
 
         target = papers.free_name(papers.root() / "scratch", self._paper)
-        return papers.scratch_copy(self._paper, target, {name: self.values[name] for name in self._shared})
+        return papers.scratch_copy(self._paper, target, {name: self.values[name] for name in self.shared})
 
     def redraw(self) -> None:
         """Draw the current values. An error becomes a message in place of the read-out; the last picture stays."""
@@ -216,7 +224,9 @@ class Explorer(widgets.VBox):
                 text = self._painter.scene.update(**self.values)
                 self._picture.value = self._painter.paint()
             self._readout.value = html.escape(text or "")
+            self.failed = False
         except Exception as error:  # whatever a draw function runs into is for the reader to see, not for the kernel
+            self.failed = True
             problem = html.escape(str(error) or type(error).__name__)
             self._readout.value = f"<b>✘ These values give no picture:</b> {problem}"
         finally:
@@ -233,18 +243,18 @@ class Explorer(widgets.VBox):
             return super()._repr_mimebundle_(**options)
         # A saved widget without its kernel is an error message in JupyterLab and nothing at all in a static page.
         labels = ", ".join(control.label for control in self.controls.values())
-        words = f"{self._title}: run this cell in JupyterLab to move {labels}."
+        words = f"{self.title}: run this cell in JupyterLab to move {labels}."
         return {"text/plain": words, "text/html": f"<i>{html.escape(words)}</i>"}
 
     def _panels(self) -> list[widgets.Widget]:
         """The card's parameters, and below them, so called, what only changes the view."""
         wrapped = widgets.Layout(flex_flow="row wrap", align_items="center")
-        viewed = [name for name in self._widgets if name not in self._shared]
-        groups = [group for group in (self._shared, viewed) if group]
+        viewed = [name for name in self._widgets if name not in self.shared]
+        groups = [group for group in (self.shared, viewed) if group]
         panels: list[widgets.Widget] = [
             widgets.Box([self._widgets[name] for name in group], layout=wrapped) for group in groups
         ]
-        if self._shared and viewed:
+        if self.shared and viewed:
             panels.insert(1, widgets.HTML("View only, no parameters of the paper's notebook:"))
         return panels
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 from collections.abc import Callable
 from typing import Any
 
@@ -81,7 +80,7 @@ class FirstLook(Explorer):
     def _repr_mimebundle_(self, **options: Any) -> Any:
         bundle = super()._repr_mimebundle_(**options)
         if "text/html" in bundle:
-            words = f"{self._title}. {html.unescape(self._readout.value)}"
+            words = f"{self.title}. {self.readout}"
             picture = {"text/plain": bundle["text/plain"], "image/png": base64.b64encode(self.picture).decode()}
             return picture, {"image/png": {"alt": words}}
         return bundle

@@ -37,4 +37,4 @@ def test_widget_shares_its_controls_with_the_card():
     explorer = accelerated_lsr.explorer(sigma=0.5)
     explorer.set(design="onehot", horizon=500)
     assert "At T = 500" in explorer._readout.value
-    assert set(explorer._shared) == {"alpha_ratio", "beta_R2", "sigma", "spectrum", "design"}
+    assert set(explorer.shared) == {"alpha_ratio", "beta_R2", "sigma", "spectrum", "design"}

@@ -30,4 +30,4 @@ def test_widget_shares_its_controls_with_the_card():
     explorer = continuized.explorer(graph="star")
     explorer.set(n_nodes=10)
     assert "theta = " in explorer._readout.value
-    assert set(explorer._shared) == {"graph", "n_nodes", "gamma_z_scale"}
+    assert set(explorer.shared) == {"graph", "n_nodes", "gamma_z_scale"}

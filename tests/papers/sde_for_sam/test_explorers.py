@@ -37,7 +37,7 @@ def test_widgets_share_their_controls_with_the_card():
     first = explorer.explorer(sigma=0.3)
     first.set(d=2, rho=1.0)
     assert "USAM with rho = 2.09" in first._readout.value
-    assert set(first._shared) == {"curvature", "rho", "sigma", "eta"}
+    assert set(first.shared) == {"curvature", "rho", "sigma", "eta"}
     second = basin_explorer.explorer()
     second.set(l1=-1.0)
-    assert set(second._shared) == {"basin_rho", "basin_eta"}
+    assert set(second.shared) == {"basin_rho", "basin_eta"}

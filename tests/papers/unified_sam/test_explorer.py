@@ -46,7 +46,7 @@ def test_draws_every_state(state):
 
 def test_the_widget_starts_at_the_given_values_and_knows_the_card():
     widget = explorer.explorer(lam=0.6, cond=20.0)
-    assert widget.values["lam"] == 0.6 and widget._shared == ["cond"]
+    assert widget.values["lam"] == 0.6 and widget.shared == ["cond"]
 
 
 def test_figures_say_what_they_show():

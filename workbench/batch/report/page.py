@@ -1,8 +1,8 @@
 """The report: one static page that shows what was measured, against what was claimed, and where it comes from.
 
-The page is self-contained (no network): style, drawings, figures and the one script that searches, filters and sorts are
-inside it, and a content security policy lets nothing else run. Only the links to the executed notebooks lead out, relative to
-the page. All text from notebooks, cards and parameters is escaped.
+The page is self-contained (no network): style, drawings, figures and the one script that searches, filters and sorts (and
+moves explorers) are inside it, and a content security policy lets nothing else run. Only the links to the executed notebooks
+lead out, relative to the page. All text from notebooks, cards and parameters is escaped.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from markupsafe import Markup
 from workbench.batch.jobs import shorten
 from workbench.batch.report import changes as report_changes
 from workbench.batch.report import drawings as report_svg
+from workbench.batch.report import explorers as report_explorers
 from workbench.batch.report.collected import collect, essence
 from workbench.batch.report.notebook_figures import figures
 from workbench.claims.recording import write_atomically
@@ -33,13 +34,14 @@ MOST_PANELS = 12  # in a row of small multiples
 MOST_SWEEPS = 6  # per paper: a fine grid over two parameters would make a page of a thousand drawings
 
 
-def write_report(store: Path, out: Path, compare: Path | None = None) -> Path:
+def write_report(store: Path, out: Path, compare: Path | None = None, explorers: bool = False) -> Path:
     """Write the report page of a run store.
 
     Args:
         store: folder of the run store; folders that are half-written, damaged or failed are listed, never an error.
         out: the HTML file to write, replaced as a whole. Links to notebooks are relative to its folder.
         compare: an older report, whose differences to this one are shown.
+        explorers: put every paper's explorer in, its pictures computed beforehand (some seconds each), 2 MB in all.
 
     Returns:
         `out`.
@@ -53,22 +55,30 @@ def write_report(store: Path, out: Path, compare: Path | None = None) -> Path:
             f"out = {str(out)!r} is a folder: name the HTML file to write, for example {out / 'report.html'}"
         )
     old = report_changes.embedded(Path(compare)) if compare is not None else None
-    page = render(collect(store), out.parent, old)
+    data = collect(store)
+    page = render(data, out.parent, old, report_explorers.fragments(data["papers"]) if explorers else None)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, lambda part: part.write_text(page, encoding="utf-8"))
     return out
 
 
-def render(data: Mapping[str, Any], start: Path, old: Mapping[str, Any] | None = None) -> str:
+def render(
+    data: Mapping[str, Any],
+    start: Path,
+    old: Mapping[str, Any] | None = None,
+    explorers: Mapping[str, str] | None = None,
+) -> str:
     """The page as text.
 
     Args:
         data: what `collect` found.
         start: folder from which links are relative.
         old: data of an older report to compare with.
+        explorers: parts of the page by paper.
     """
     new = essence(data)
     script = (Path(__file__).parent / "report.js").read_text(encoding="utf-8")
+    script, style = report_explorers.with_theirs(script) if explorers else (script, "")
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -96,7 +106,11 @@ def render(data: Mapping[str, Any], start: Path, old: Mapping[str, Any] | None =
     )
     return environment.get_template(_PAGE).render(
         data=data,
-        papers=[_shown(paper, start) for paper in data["papers"]],
+        papers=[
+            {**_shown(paper, start), "explorer": Markup((explorers or {}).get(paper["slug"], ""))}
+            for paper in data["papers"]
+        ],
+        style=Markup(style),
         verdicts=VERDICTS,
         most_sweeps=MOST_SWEEPS,
         symbols=words.SYMBOLS,
