@@ -19,10 +19,11 @@ from .samples.covariance import gradient_covariance, gradient_covariance_spectru
 from .samples.gradients import per_sample_gradient_norms, per_sample_gradients
 from .spectra.density import SpectralDensity, spectral_density
 from .spectra.eigenpairs import ConvergenceError, EigenPairs
+from .spectra.estimate import Estimate
 from .spectra.lanczos import top_eigenpairs
 from .spectra.outliers import outlier_structure
 from .spectra.spectrum import spectrum
-from .spectra.trace import Estimate, diagonal, frobenius_norm, trace
+from .spectra.trace import diagonal, frobenius_norm, trace
 from .update_jacobian import spectral_radius, update_jacobian
 
 __all__ = [

@@ -205,7 +205,7 @@ def test_average_case_of_a_quadratic_is_its_mean_curvature():
     values = torch.linspace(-1, 3, 40, dtype=DOUBLE)
     loss = quadratic(values)
     w = torch.randn(40, generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
-    mean, error = average_case(loss, w, 0.5, directions=400)
+    mean, error, _ = average_case(loss, w, 0.5, directions=400)
     assert abs(mean - 0.5 * 0.25 * values.mean()) <= 3 * error and error > 0
 
 

@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from workbench.curvature import spectral_density
+from workbench.curvature.spectra.band import _like, deviation, simultaneous
 from workbench.curvature.spectra.density import _gauss
+from workbench.draws import generator
 
 SIZE = 600
 
@@ -29,6 +31,7 @@ def test_small_problems_are_exact_and_say_so():
     result = spectral_density(quadratic(eigenvalues), origin(50), width=0.1)
     assert result.exact and "exact" in repr(result)
     assert not result.standard_error.any() and not result.quadrature_error.any()
+    assert torch.equal(result.band, result.density[:, None].expand(-1, 2))
     np.testing.assert_allclose(result.density, smoothed(result.grid, eigenvalues, 0.1), rtol=1e-10, atol=1e-12)
     assert np.trapezoid(result.density, result.grid) == pytest.approx(1, abs=0.01)
 
@@ -47,7 +50,10 @@ def test_estimate_agrees_with_the_truth_within_its_errors():
 
 def test_quadrature_error_is_seen_when_steps_are_too_few():
     eigenvalues = np.linspace(-1, 1, SIZE) ** 3
-    coarse, fine = (spectral_density(quadratic(eigenvalues), origin(), width=0.05, steps=s, grid=200) for s in (8, 60))
+    fine = spectral_density(quadratic(eigenvalues), origin(), width=0.05, steps=60, grid=200)
+    with pytest.warns(UserWarning, match="more steps or a larger width"):
+        coarse = spectral_density(quadratic(eigenvalues), origin(), width=0.05, steps=8, grid=200)
+    assert coarse.band[:, 1].isinf().all() and fine.band.isfinite().all()
     converged = spectral_density(quadratic(eigenvalues), origin(), width=0.05, steps=150, grid=coarse.grid)
     error = (coarse.density - converged.density).abs()
     assert fine.quadrature_error.max() < 1e-3 < coarse.quadrature_error.max()
@@ -80,3 +86,46 @@ def test_bad_arguments(change, message):
 def test_diverged_parameters_are_refused():
     with pytest.raises(ValueError, match="not finite"):
         spectral_density(quadratic(np.ones(10)), origin(10) + float("nan"))
+
+
+BANDED = {
+    "outliers and bulk": np.concatenate([[30.0, 20.0, 12.0, -5.0], np.linspace(-0.2, 1.0, SIZE - 4)]),
+    "decaying": 1 / np.arange(1, SIZE + 1),
+    "one outlier, all others equal": np.concatenate([[10.0], np.full(SIZE - 1, 0.1)]),
+}
+
+
+@pytest.mark.parametrize("name", BANDED)
+def test_the_band_holds_the_whole_density_as_often_as_promised(name):
+    values, size = BANDED[name], SIZE
+    width = np.ptp(values) / 100
+    grid = np.linspace(values.min() - 3 * width, values.max() + 3 * width, 200)
+    truth = smoothed(grid, values, width)
+    held = []
+    for seed in range(60):
+        # What a converged quadrature would find: each probe's weights on the eigenvalues themselves.
+        normal = generator(seed, "test").standard_normal((8, SIZE)) ** 2
+        weights = (normal / normal.sum(1, keepdims=True)).mean(0)
+        bells = np.exp(-0.5 * ((grid[:, None] - values) / width) ** 2) / (width * (2 * np.pi) ** 0.5)
+        found = bells @ weights
+        error = deviation(found, bells**2 @ weights, size, 8)
+        half = simultaneous(grid, error, values, weights, width, size, 8, seed)
+        held.append((np.abs(found - truth) <= half).all())
+    # Of 60 seeds 57 are expected; 50 leaves room for their binomial scatter (three standard deviations).
+    assert sum(held) >= 50
+
+
+def test_the_variance_of_a_density_is_that_of_dirichlet_weights():
+    # Two probes of three eigenvalues, each weighing 0, 1 and 4: Var = 2/(P + 2) (mean K^2 - (mean K)^2) / probes.
+    bells = np.array([0.0, 1.0, 4.0])
+    exact = 2 / 5 * (bells**2).mean() - 2 / 5 * bells.mean() ** 2
+    assert deviation(bells.mean(), (bells**2).mean(), 3, 2) == pytest.approx((exact / 2) ** 0.5)
+    weights = generator(0, "test").standard_normal((200_000, 3)) ** 2
+    found = weights @ bells / weights.sum(1)
+    assert found.var() == pytest.approx(exact, rel=0.02)
+
+
+def test_an_outlier_of_small_weight_is_one_eigenvalue_in_the_simulated_spectrum():
+    values, counts = _like(np.array([0.0, 10.0]), np.array([0.997, 0.003]), 0.1, 100)
+    np.testing.assert_allclose(values, [0, 10], atol=0.01)
+    np.testing.assert_allclose(counts, [99.7, 1.0])

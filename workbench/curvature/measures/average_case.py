@@ -13,7 +13,7 @@ from torch import Tensor
 from workbench import draws, memory
 from workbench.curvature.flat import Loss, require_full_precision, size_of
 from workbench.curvature.model import Door, each
-from workbench.curvature.spectra.trace import Estimate
+from workbench.curvature.spectra.estimate import Estimate, student_quantile, symmetric
 from workbench.parameters import Parameters
 
 from .sharpness import Scaling, rescaled
@@ -113,4 +113,5 @@ def average_case(
     """
     radii = rho.reshape(1) if isinstance(rho, Tensor) else [rho]
     profile = flatness(loss, parameters, radii, directions=directions, scaling=scaling, seed=seed)
-    return Estimate(profile.value[0], profile.standard_error[0])
+    quantile = student_quantile(profile.value.new_full((), directions - 1.0))
+    return symmetric(profile.value[0], quantile * profile.standard_error[0])

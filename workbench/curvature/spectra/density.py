@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -14,13 +15,15 @@ from workbench.curvature.products import HVPOperator, hvp_operator
 from workbench.curvature.scales import power_of_two
 from workbench.parameters import Parameters
 
+from .band import deviation, simultaneous
 from .spectrum import spectrum
-from .trace import student
 
 _EXACT = 512
 """Up to this many parameters the exact spectrum is cheaper than the default quadrature ..."""
 _EXACT_STRUCTURED = 2048
 """... and up to this many for a loss whose Hessian is assembled from a network's layers."""
+_CONVERGED = 0.3
+"""The quadrature error that a band bears, in units of its half width: beyond, the estimated error is itself far too small."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,9 @@ class SpectralDensity:
     Attributes:
         grid: [point] eigenvalue axis.
         density: [point]; times P it counts eigenvalues per unit.
-        standard_error: [point] over the probes, widened for their small number as in `Estimate`; 0 where exact.
+        standard_error: [point] of the mean over the probes, from the estimated density itself; 0 where exact.
+        band: [point, 2] holds the density of all eigenvalues at every point at once, in 95 % of cases; the quadrature error is
+            added to it. Of no width where exact, infinite (with a warning) where the quadrature has not converged.
         quadrature_error: [point] half the gap between the Gauss rule with one step less and its anti-Gauss partner
             (Laurie 1996); 0 where exact.
         nodes, weights: [probe, step] the quadrature rules; one "probe" with all eigenvalues where exact.
@@ -48,6 +53,7 @@ class SpectralDensity:
     grid: Float[Tensor, " point"]
     density: Float[Tensor, " point"]
     standard_error: Float[Tensor, " point"]
+    band: Float[Tensor, "point 2"]
     quadrature_error: Float[Tensor, " point"]
     nodes: Float[Tensor, "probe step"]
     weights: Float[Tensor, "probe step"]
@@ -58,7 +64,7 @@ class SpectralDensity:
         how = "exact" if self.exact else f"{self.nodes.shape[0]} probes x {self.nodes.shape[1]} Lanczos steps"
         return (
             f"SpectralDensity({how}, {self.grid.numel()} points on [{self.grid[0]:.4g}, {self.grid[-1]:.4g}], "
-            f"width {self.width:.3g}, largest standard error {self.standard_error.max():.2g}, "
+            f"width {self.width:.3g}, 95 % band within {(self.band - self.density[:, None]).abs().max():.2g} of it, "
             f"largest quadrature error {self.quadrature_error.max():.2g})"
         )
 
@@ -131,12 +137,42 @@ def spectral_density(
     if isinstance(grid, int):
         ends = values.min() - 3 * scale, values.max() + 3 * scale
         grid = ends[0] + (ends[1] - ends[0]) * torch.linspace(0, 1, grid, dtype=values.dtype, device=values.device)
-    each = _smooth(grid, values, weights, scale)
+    density = _smooth(grid, values, weights, scale).mean(0)
     gap = (_smooth(grid, *anti, scale) - _smooth(grid, *lower, scale)).mean(0).abs() / 2
-    error = (
-        student(each.shape[0]) * each.std(0) / each.shape[0] ** 0.5 if each.shape[0] > 1 else torch.zeros_like(each[0])
+    if size <= limit:
+        error = half = torch.zeros_like(density)
+    else:
+        error, half = _errors(grid, density, values, weights, scale, size, seed)
+    band = _band(density, half, gap)
+    return SpectralDensity(grid, density, error, band, gap, values, weights, scale, size <= limit)
+
+
+def _band(density: Tensor, half: Tensor, gap: Tensor) -> Tensor:
+    rounding = 0.1 * torch.finfo(density.dtype).eps ** 0.5 * density.max()
+    if (gap > _CONVERGED * half + rounding).any():
+        warnings.warn(
+            f"the quadrature has not converged (its error is {float(gap.max() / density.max()):.1g} of the largest density), so "
+            "that nothing is known about the density's error and the band is infinite; ask for more steps or a larger width",
+            stacklevel=3,
+        )
+        return torch.stack([torch.zeros_like(density), torch.full_like(density, torch.inf)], dim=1)
+    return torch.stack([(density - half - gap).clamp(min=0), density + half + gap], dim=1)
+
+
+def _errors(
+    grid: Tensor, density: Tensor, nodes: Tensor, weights: Tensor, width: Tensor, size: int, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Standard error and half width of the band, both [point]."""
+    probes = len(nodes)
+    # A bell's square is a narrower bell.
+    squares = _smooth(grid, nodes, weights, width / 2**0.5).mean(0) / (2 * width * torch.pi**0.5)
+    on_host = [entry.detach().cpu().double().numpy() for entry in (grid, density, squares, nodes, weights)]
+    points, mean, square, all_nodes, all_weights = on_host
+    error = deviation(mean, square, size, probes)
+    half = simultaneous(
+        points, error, all_nodes.ravel(), all_weights.ravel() / probes, float(width), size, probes, seed
     )
-    return SpectralDensity(grid, each.mean(0), error, gap, values, weights, scale, size <= limit)
+    return torch.from_numpy(error).to(density), torch.from_numpy(half).to(density)
 
 
 def _tridiagonals(operator: HVPOperator, probes: int, steps: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -1,37 +1,19 @@
-"""Trace, diagonal and Frobenius norm of a Hessian from a few dozen products, each with its standard error."""
+"""Trace, diagonal and Frobenius norm of a Hessian from a few dozen products, each with an interval that holds it."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
-from scipy.special import ndtri, stdtrit
 from torch import Tensor
 
 from workbench import draws, memory
 from workbench.curvature.flat import Loss, require_finite, require_full_precision, size_of
 from workbench.curvature.hessian import hessian_rows
 from workbench.curvature.products import HVPOperator, hvp_operator
-from workbench.curvature.scales import norm, power_of_two
+from workbench.curvature.scales import norm
 from workbench.parameters import Parameters
 
-
-class Estimate(NamedTuple):
-    """An estimate and its standard error; the error is 0 where the value is exact (to rounding).
-
-    The spread of few terms is itself uncertain: the error is widened by Student's quantile over the normal one, so that 1.96 of
-    them hold the value about as often as those of many terms do.
-
-    >>> import torch
-    >>> import workbench as wb
-    >>> bowl, x = wb.problems.quadratic([1.0, 4.0]), torch.tensor([1.0, 1.0]).double()
-    >>> estimate = wb.curvature.trace(bowl.loss, x)
-    >>> float(estimate.value), float(estimate.standard_error)  # exact for so few parameters
-    (5.0, 0.0)
-    """
-
-    value: Tensor
-    standard_error: Tensor
+from .estimate import Estimate, between, exact, mean_square_interval, plug_in, student_quantile, symmetric
+from .sketch import Sketch, unreached, without
 
 
 def trace(loss: Loss, parameters: Parameters, *, products: int = 64, seed: int | Tensor = 0) -> Estimate:
@@ -42,8 +24,10 @@ def trace(loss: Loss, parameters: Parameters, *, products: int = 64, seed: int |
     1 / products instead of 1 / sqrt(products)) where the spectrum has outliers. With `products >= P` the trace is
     computed exactly. Runs under `torch.func.vmap`.
 
-    The leave-one-out values are dependent: the standard error allows for it, and is up to sqrt(2) too large where the
-    spectrum is flat (measured in the tests).
+    The interval is Student's, with a variance and degrees of freedom from how long the images are outside of the eigenspace
+    that was found: far less uncertain than the spread of the terms. Since vectors are Gaussian, how often it holds the trace
+    depends on the eigenvalues alone. The values left out are dependent: the variance allows for it, and the interval is up
+    to sqrt(2) too wide where the spectrum is flat (measured in `benchmarks/bench_coverage.py`).
 
     Source: Epperly, Tropp and Webber 2024, arXiv 2301.07825, section 2.1.
 
@@ -55,27 +39,36 @@ def trace(loss: Loss, parameters: Parameters, *, products: int = 64, seed: int |
     """
     operator = _operator(loss, parameters, products)
     if products >= operator.size:
-        return _exact(hessian_rows(operator).diagonal().sum())
-    sketch = _Sketch(operator, products // 2, seed)
+        return exact(hessian_rows(operator).diagonal().sum())
+    number = products // 2
+    sketch = Sketch(operator, _gaussian(operator, number, seed, "sketch"))
     # Leaving out vector i costs no product: everything happens in the basis of the images.
-    gone = _unreached(sketch.triangle)
-    kept = _without(gone, sketch.coefficients)
+    gone = unreached(sketch.triangle)
+    kept = without(gone, sketch.coefficients)
     inside = sketch.core.diagonal().sum() - (gone * (sketch.core @ gone)).sum(0)
-    outside = (
-        (sketch.tests * sketch.images).sum(1)
-        - 2 * (kept * sketch.triangle).sum(0)
-        + (kept * (sketch.core @ kept)).sum(0)
+    room = operator.size - number + 1
+    vectors, scales = _on_sphere(sketch.tests - kept.mT @ sketch.range, room)
+    images = scales * (sketch.images - kept.mT @ sketch.range_images)
+    outside = (vectors * images).sum(1)
+    left = images - without(gone, sketch.range @ images.mT).mT @ sketch.range
+    # On the sphere a multiple of the identity has no error: what it adds to the images is taken out.
+    mean, degrees = plug_in(left - outside.mean() / room * vectors, room)
+    # Every vector is measured against a basis made of the others, so the estimates depend on pairs of vectors. For a
+    # statistic of pairs the variance is twice that of independent terms (a degenerate U-statistic), never more here.
+    variance = 2 * _form_variance(mean, room) / number
+    return symmetric(
+        (inside + outside).mean() * sketch.scale, student_quantile(degrees) * variance.sqrt() * sketch.scale
     )
-    return _paired_mean(inside + outside, sketch.scale)
 
 
 def frobenius_norm(loss: Loss, parameters: Parameters, *, products: int = 64, seed: int | Tensor = 0) -> Estimate:
-    """The root of the sum of all squared Hessian eigenvalues, as in Hutch++: a third of the products each to find the
-    dominant eigenspace, to measure there, and to measure outside with fresh vectors.
+    """The root of the sum of all squared Hessian eigenvalues: a third of the products each to find the dominant eigenspace, to
+    measure there and between there and the rest, and to measure the rest with fresh vectors.
 
-    The square is unbiased, with independent terms; its standard error is carried over to the root. (Leave-one-out
-    vectors would give a little more accuracy and an error estimate that is too small: measured coverage 87 % for 95 %.)
-    Exact with `products >= P` or for rank below products / 3. Runs under `torch.func.vmap`.
+    With Q a basis of what was found and P what is left, |H|^2 = |Q'HQ|^2 + 2 |PHQ|^2 + |PHP|^2, of which only the last is
+    estimated: by a mean of squares, whose interval is that of a chi-squared variable with estimated degrees of freedom, wider
+    for few vectors. (Leave-one-out vectors would give a little more accuracy and intervals that hold the norm in 60 to 90 % of
+    the cases only.) Exact with `products >= P` or for rank below products / 3. Runs under `torch.func.vmap`.
 
     Source: Meyer, Musco, Musco and Woodruff 2021, arXiv 2010.09649, applied to the squared Hessian.
 
@@ -87,19 +80,23 @@ def frobenius_norm(loss: Loss, parameters: Parameters, *, products: int = 64, se
     """
     operator = _operator(loss, parameters, products)
     if products >= operator.size:
-        return _exact(norm(hessian_rows(operator)))
-    sketch = _Sketch(operator, products // 3, seed)
-    number = products - 2 * (products // 3)
-    fresh = draws.signs(seed, (number, operator.size), stream="outside", dtype=operator.dtype).to(operator.device)
-    rest = (operator(fresh - (fresh @ sketch.range.mT) @ sketch.range) / sketch.scale).square().sum(1)
-    square = sketch.range_images.square().sum() + rest.mean()
-    root = square.clamp(min=0).sqrt()
-    error = student(number) * rest.std() / number**0.5 / (2 * torch.where(root > 0, root, 1.0))
-    return Estimate(root * sketch.scale, error * sketch.scale)
+        return exact(norm(hessian_rows(operator)))
+    found = products // 3
+    sketch = Sketch(operator, _gaussian(operator, found, seed, "sketch"))
+    number = products - 2 * found
+    fresh = _gaussian(operator, number, seed, "outside")
+    room = operator.size - found
+    fresh, _ = _on_sphere(fresh - (fresh @ sketch.range.mT) @ sketch.range, room)
+    images = operator(fresh) / sketch.scale
+    mean, degrees = plug_in(images - (images @ sketch.range.mT) @ sketch.range, room)
+    known = 2 * sketch.range_images.square().sum() - sketch.core.square().sum()
+    low, high = mean_square_interval(mean, degrees, number)
+    value, low, high = (torch.sqrt(known + rest) * sketch.scale for rest in (mean, low, high))
+    return between(value, low, high)
 
 
 def diagonal(loss: Loss, parameters: Parameters, *, products: int = 64, seed: int | Tensor = 0) -> Estimate:
-    """The Hessian's diagonal [parameter] with a standard error for each entry, by XDiag (arXiv 2301.07825, section 2.3).
+    """The Hessian's diagonal [parameter] with an interval for each entry, by XDiag (arXiv 2301.07825, section 2.3).
 
     Exact with `products >= P`. Runs under `torch.func.vmap`.
 
@@ -111,12 +108,18 @@ def diagonal(loss: Loss, parameters: Parameters, *, products: int = 64, seed: in
     """
     operator = _operator(loss, parameters, products)
     if products >= operator.size:
-        return _exact(hessian_rows(operator).diagonal())
-    sketch = _Sketch(operator, products // 2, seed)
-    gone = _unreached(sketch.triangle)
-    outside = sketch.images - _without(gone, sketch.triangle).mT @ sketch.range
+        return exact(hessian_rows(operator).diagonal())
+    number = products // 2
+    # A sign's square is 1: the entry itself adds nothing to the error.
+    signs = draws.signs(seed, (number, operator.size), stream="sketch", dtype=operator.dtype)
+    sketch = Sketch(operator, signs.to(operator.device))
+    gone = unreached(sketch.triangle)
+    outside = sketch.images - without(gone, sketch.triangle).mT @ sketch.range
     lost = (gone.mT @ sketch.range) * (gone.mT @ sketch.range_images)
-    return _paired_mean((sketch.range * sketch.range_images).sum(0) - lost + sketch.tests * outside, sketch.scale)
+    values = (sketch.range * sketch.range_images).sum(0) - lost + sketch.tests * outside
+    variance = outside.square().mean(0) / number
+    degrees = variance.new_full((), number - 1.0)
+    return symmetric(values.mean(0) * sketch.scale, student_quantile(degrees) * variance.sqrt() * sketch.scale)
 
 
 def _operator(loss: Loss, parameters: Parameters, products: int) -> HVPOperator:
@@ -124,7 +127,7 @@ def _operator(loss: Loss, parameters: Parameters, products: int) -> HVPOperator:
         raise ValueError(f"products={products}; at least 6 are needed for an estimate with an error")
     size, dtype = size_of(parameters)
     require_full_precision(dtype)
-    vectors = 4 * (products // 2) if products < size else 2 * size
+    vectors = 8 * (products // 2) if products < size else 2 * size
     memory.require(
         vectors * size * dtype.itemsize,
         f"A sketch of {products} products of {size:,} parameters",
@@ -134,59 +137,16 @@ def _operator(loss: Loss, parameters: Parameters, products: int) -> HVPOperator:
     return hvp_operator(loss, parameters)
 
 
-def _exact(value: Tensor) -> Estimate:
-    # Of runs in a sweep some may have diverged: their error is not known to be 0.
-    return Estimate(value, torch.where(torch.isfinite(value), 0.0, torch.nan).to(value))
+def _gaussian(operator: HVPOperator, number: int, seed: int | Tensor, stream: str) -> Tensor:
+    return draws.normal(seed, (number, operator.size), stream=stream, dtype=operator.dtype).to(operator.device)
 
 
-def _paired_mean(estimates: Tensor, scale: Tensor) -> Estimate:
-    # Every vector is measured against a basis made of the others, so the estimates depend on pairs of vectors. For a
-    # statistic of pairs the variance is twice that of independent terms (a degenerate U-statistic), never more here.
-    number = estimates.shape[0]
-    return Estimate(estimates.mean(0) * scale, student(number) * estimates.std(0) * (2 / number) ** 0.5 * scale)
+def _on_sphere(vectors: Tensor, dimension: int) -> tuple[Tensor, Tensor]:
+    """Gaussian vectors of a space of this dimension, scaled to the length of its root; and the scales [vector, 1]."""
+    scales = dimension**0.5 / vectors.norm(dim=1, keepdim=True)
+    return vectors * scales, scales
 
 
-def student(number: int) -> float:
-    """Student's 97.5 % quantile for the mean of this many terms, over that of the normal distribution."""
-    return float(stdtrit(number - 1, 0.975) / ndtri(0.975))
-
-
-class _Sketch:
-    """m sign vectors t_i, their images y_i = H t_i, an orthonormal basis q_j of the images' span, and H q_j.
-
-    `triangle` holds the images' coefficients in the basis, `core` is the Hessian in the basis, and `coefficients` are
-    those of the test vectors. The Hessian is divided by `scale`, a power of two that keeps squares in range.
-    """
-
-    def __init__(self, operator: HVPOperator, number: int, seed: int | Tensor) -> None:
-        tests = draws.signs(seed, (number, operator.size), stream="sketch", dtype=operator.dtype)
-        self.tests = tests.to(operator.device)
-        images = operator(self.tests)
-        self.scale = power_of_two(images)
-        self.images = images / self.scale
-        basis, self.triangle = torch.linalg.qr(self.images.mT)
-        self.range = basis.mT
-        self.range_images = operator(self.range) / self.scale
-        self.core = self.range @ self.range_images.mT
-        self.coefficients = self.range @ self.tests.mT
-
-
-def _unreached(triangle: Tensor) -> Tensor:
-    """Column i: the direction (in the basis) that the images other than the i-th do not reach.
-
-    Without it the basis is independent of test vector i. Rank below m makes the triangle singular; a pivot at rounding
-    level keeps the solve finite, and the direction it yields then lies outside the Hessian's range.
-    """
-    pivots = triangle.diagonal()
-    largest = pivots.abs().amax()
-    least = torch.where(largest > 0, torch.finfo(pivots.dtype).eps * largest, 1.0)
-    safe = triangle + torch.diag(torch.where(pivots.abs() < least, least - pivots, 0.0))
-    reached = torch.linalg.solve_triangular(
-        safe.mT, torch.eye(*safe.shape, dtype=safe.dtype, device=safe.device), upper=False
-    )
-    return reached / reached.norm(dim=0)
-
-
-def _without(direction: Tensor, columns: Tensor) -> Tensor:
-    """Each column less its part along the direction of the same index."""
-    return columns - direction * (direction * columns).sum(0)
+def _form_variance(mean_square: Tensor, dimension: int) -> Tensor:
+    """Variance of z' A z for z uniform on the sphere of radius sqrt(dimension), A without trace and |A|^2 as given."""
+    return 2 * dimension / (dimension + 2) * mean_square
