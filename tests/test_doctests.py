@@ -27,7 +27,7 @@ def test_examples(name):
     assert failed == 0
 
 
-@pytest.mark.parametrize("package", ["optimizers", "dynamics"])
+@pytest.mark.parametrize("package", ["curvature", "dynamics", "optimizers"])
 def test_every_public_callable_has_an_example_that_is_run(package):
     namespace = importlib.import_module(f"workbench.{package}")
     public = {name: getattr(namespace, name) for name in namespace.__all__ if callable(getattr(namespace, name))}

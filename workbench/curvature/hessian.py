@@ -39,6 +39,13 @@ def hessian(loss: Loss, parameters: Parameters, *, return_error: bool = False):
         workbench.memory.OutOfBudget: the matrix does not fit; raised before any work, with its size.
         ValueError: two evaluations of the loss differ, so that it is no function of the parameters; or its second
             derivatives are missing or wrong (rows asymmetric by more than a thousandth).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, x = wb.problems.quadratic([1.0, 4.0]), torch.tensor([1.0, 1.0]).double()
+    >>> wb.curvature.hessian(bowl.loss, x)
+    tensor([[1., 0.],
+            [0., 4.]], dtype=torch.float64)
     """
     size, dtype = size_of(parameters)
     require_dense(size, dtype)
@@ -89,6 +96,12 @@ def asymmetry(loss: Loss, parameters: Parameters) -> Float[Tensor, ""]:
 
     It is zero in exact arithmetic, so it estimates the rounding error of `hessian`; a value far above the dtype's
     epsilon means a loss that is not twice differentiable there, or wrong derivatives in a hand-written operation.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, x = wb.problems.quadratic([1.0, 4.0]), torch.tensor([1.0, 1.0]).double()
+    >>> wb.curvature.asymmetry(bowl.loss, x).item()
+    0.0
     """
     require_dense(*size_of(parameters))
     return _asymmetry(hessian_rows(autograd_operator(loss, parameters)))

@@ -64,6 +64,13 @@ def hvp_operator(loss: Loss, parameters: Parameters) -> HVPOperator:
     Raises:
         ValueError: a loss that is random or drifts, that the parameters do not reach, or whose second derivative torch does
             not have or computes wrongly; the layer and what to do are named.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, x = wb.problems.quadratic([1.0, 4.0]), torch.tensor([1.0, 1.0]).double()
+    >>> operator = wb.curvature.hvp_operator(bowl.loss, x)
+    >>> operator(torch.eye(2).double())[1], operator.gradient
+    (tensor([0., 4.], dtype=torch.float64), tensor([1., 4.], dtype=torch.float64))
     """
     own = getattr(loss, "hvp_operator", None)
     if own is not None:
@@ -86,6 +93,12 @@ def hessian_vector_product(loss: Loss, parameters: Parameters, vector: Parameter
 
     `vector` has the structure of `parameters` (and so has the result), or is a flat tensor [P], or a block [k, P] of
     flat vectors; P counts the entries in dict order. For many products at one point make an `hvp_operator` once.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> bowl, x = wb.problems.quadratic([1.0, 4.0]), torch.tensor([1.0, 1.0]).double()
+    >>> wb.curvature.hessian_vector_product(bowl.loss, x, torch.tensor([1.0, 1.0]).double())
+    tensor([1., 4.], dtype=torch.float64)
     """
     own = getattr(loss, "hvp_operator", None)
     operator = own(parameters) if own is not None else autograd_operator(loss, parameters)

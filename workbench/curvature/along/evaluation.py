@@ -52,6 +52,13 @@ class Tracked(NamedTuple):
         residuals: [eigenvalue] norms |H v - value v|: within each lies an eigenvalue.
         products: Hessian-vector products used.
         searched: whether a random start looked for eigenvalues that the last vectors do not see.
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> valley, x = wb.problems.quadratic([1.0, 4.0]), torch.ones(2).double()
+    >>> found = wb.curvature.Tracker()(valley.loss, x)
+    >>> round(found.values.item(), 6), bool(found.searched)  # the first evaluation starts at random
+    (4.0, True)
     """
 
     values: Float[Tensor, " eigenvalue"]

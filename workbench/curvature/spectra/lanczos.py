@@ -60,6 +60,13 @@ def top_eigenpairs(
         workbench.memory.OutOfBudget: not even 2 k + 4 vectors fit.
 
     Source: Wu and Simon 2000 (thick restart); Golub and Meurant 2010, chapter 2 (Christoffel's bound).
+
+    >>> import torch
+    >>> import workbench as wb
+    >>> valley, x = wb.problems.quadratic([5.0, 4.0, *[1.0] * 198]), torch.ones(200).double()
+    >>> pairs = wb.curvature.top_eigenpairs(valley.loss, x, k=2)
+    >>> pairs.values.round(decimals=6), pairs.miss_probability < 0.001
+    (tensor([5., 4.], dtype=torch.float64), True)
     """
     if which not in ("largest", "smallest", "magnitude"):
         raise ValueError(f"which={which!r}; choose 'largest', 'smallest' or 'magnitude'")
