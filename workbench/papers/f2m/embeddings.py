@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +10,11 @@ from typing import Protocol
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from workbench import draws
-from workbench.problems.networks import StackedMLP
+from workbench.problems.networks import StackedMLP, initialise, named_parameters, preactivation_resnet18
 
 Parameters = dict[str, Tensor]
 CLASSIFIER = ("classifier.weight", "classifier.bias")
@@ -120,6 +121,49 @@ class Convolutional:
             if index in (1, 2):
                 values = functional.max_pool2d(values, 2)
         return values.mean((-2, -1))
+
+
+@dataclass(frozen=True)
+class Residual:
+    """The pre-activation ResNet-18 with GroupNorm, for images at the paper's scale. Noise on the last `n_noisy` convolutions."""
+
+    width: int = 64
+    n_noisy: int = 4
+
+    @functools.cached_property
+    def _module(self) -> nn.Module:
+        module = preactivation_resnet18(1, width=self.width)
+        module.head = nn.Identity()
+        return module
+
+    @property
+    def noisy(self) -> tuple[str, ...]:
+        """The last convolutions of the residual blocks."""
+        return tuple(
+            name for name, value in self._module.named_parameters() if value.dim() == 4 and "shortcut" not in name
+        )[-self.n_noisy :]
+
+    @property
+    def features(self) -> int:
+        """Length of an embedding."""
+        return 8 * self.width
+
+    def initial(self, seeds: Sequence[int]) -> Parameters:
+        """Weights N(0, 2/fan_in), normalisations 1 and 0."""
+        nets = [named_parameters(initialise(self._module, seed)) for seed in seeds]
+        return {name: torch.stack([net[name] for net in nets]) for name in nets[0]}
+
+    def embed(
+        self, parameters: Parameters, inputs: Float[Tensor, "net sample channel row column"]
+    ) -> Float[Tensor, "net sample feature"]:
+        """Embeddings, net by net."""
+        own = {name: value for name, value in parameters.items() if name not in CLASSIFIER}
+        return torch.stack(
+            [
+                torch.func.functional_call(self._module, {name: value[net] for name, value in own.items()}, (images,))
+                for net, images in enumerate(inputs)
+            ]
+        )
 
 
 def classifier(seeds: Sequence[int], features: int, n_classes: int) -> Parameters:

@@ -9,14 +9,16 @@ import torch
 import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from workbench import draws
 from workbench.checks import require_count, require_nonnegative, require_positive
-from workbench.papers.f2m.base import TOGETHER, Bases, class_cross_entropy, cross_entropy, embed_classes
+from workbench.papers.f2m.base import TOGETHER, Bases, cross_entropy, embed
 from workbench.papers.f2m.embeddings import logits
 from workbench.papers.f2m.episodes import Episodes
 from workbench.papers.f2m.noise import BoxNoise
-from workbench.papers.f2m.prototypes import cosines, ncm_predict, prototypes
+from workbench.papers.f2m.prototypes import cosines, ncm_predict, prototypes, sorted_labels
+from workbench.problems.networks import sample_cross_entropy
 
 
 @torch.no_grad()
@@ -52,9 +54,10 @@ def under_noise(bases: Bases, episodes: Episodes, radii: Sequence[float], n: int
 
 
 def _loss_and_prototypes(bases: Bases, episodes: Episodes) -> tuple[Tensor, Tensor]:
-    embedded = embed_classes(bases.network, bases.parameters, episodes.train)
-    cross = class_cross_entropy(logits(bases.parameters, embedded.flatten(1, 2)), embedded.shape[1])
-    return cross.double(), prototypes(embedded).double()
+    embedded = embed(bases.network, bases.parameters, episodes.images, episodes.train)
+    outputs = logits(bases.parameters, embedded.flatten(1, 2))
+    targets = functional.one_hot(sorted_labels(*embedded.shape[1:3]), outputs.shape[-1]).to(outputs.dtype)
+    return sample_cross_entropy(outputs, targets).mean(-1).double(), prototypes(embedded).double()
 
 
 def gradient_variance(
@@ -93,14 +96,15 @@ def _noisy_gradients(
     bases: Bases, episodes: Episodes, radius: float, n: int, per_class: int, chunk: int = 64
 ) -> Float[Tensor, "draw weight"]:
     """The gradient of the cross entropy at theta + epsilon with respect to the noisy weights, one row per draw."""
-    network, inputs = bases.network, episodes.train[:, :, :per_class]
+    network, inputs = bases.network, episodes.images[episodes.train[:, :, :per_class]]
+    classes = torch.arange(episodes.n_base)
     draw, rows = BoxNoise(episodes.seeds, stream="gradients"), []
     for first in range(0, n, chunk):
         count = min(chunk, n - first)
         copies = {name: value.expand(count, *value.shape[1:]) for name, value in bases.parameters.items()}
         for name in network.noisy:
             copies[name] = (copies[name] + radius * draw(count, bases.parameters[name])[:, 0]).requires_grad_()
-        losses = cross_entropy(network, copies, inputs.expand(count, *inputs.shape[1:]))
+        losses = cross_entropy(network, copies, inputs.expand(count, *inputs.shape[1:]), classes.expand(count, -1))
         slopes = torch.autograd.grad(losses.sum(), [copies[name] for name in network.noisy])
         rows.append(torch.cat([slope.flatten(1) for slope in slopes], 1))
     return torch.cat(rows)

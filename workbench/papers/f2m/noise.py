@@ -32,27 +32,26 @@ class BoxNoise:
     def __call__(self, m_draws: int, like: Float[Tensor, "seed ..."]) -> Float[Tensor, "draw seed ..."]:
         """m_draws tensors in [-1, 1] for every seed of `like`."""
         shape = (m_draws, *like.shape[1:])
-        numbers = np.stack([self._draw(generator, shape) for generator in self._generators], 1)
-        return torch.from_numpy(numbers).to(like.dtype)
+        numbers = np.empty((len(self._generators), *shape), np.float32)
+        for generator, row in zip(self._generators, numbers, strict=True):
+            self._draw(generator, row)
+        return torch.from_numpy(numbers).to(like.dtype).transpose(0, 1)
 
 
-def _uniform(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    return 2 * generator.random(shape, np.float32) - 1
+def _uniform(generator: np.random.Generator, out: np.ndarray) -> None:
+    generator.random(out=out, dtype=np.float32)
+    out *= 2
+    out -= 1
 
 
-def _beta_grid(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+def _beta_grid(generator: np.random.Generator, out: np.ndarray) -> None:
     """Points of {-1, -1/2, 0, 1/2, 1} with the weights that Beta(alpha, beta) gives five equal parts of [0, 1].
 
     alpha and beta are drawn anew for every tensor and draw.
     """
-    chosen = generator.integers(0, len(SHAPES), (shape[0], 2))
-    numbers = generator.random(shape, np.float32)
-    return np.stack(
-        [
-            GRID[np.searchsorted(_cell_ends(SHAPES[a], SHAPES[c]), one)]
-            for (a, c), one in zip(chosen, numbers, strict=True)
-        ]
-    )
+    for row in out:
+        alpha, beta = generator.choice(SHAPES, 2)
+        row[...] = GRID[np.searchsorted(_cell_ends(alpha, beta), generator.random(row.shape, np.float32))]
 
 
 @functools.cache

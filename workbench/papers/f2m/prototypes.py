@@ -1,15 +1,23 @@
-"""Class prototypes and the nearest of them."""
+"""Classes by their prototypes: samples sorted by class, the nearest prototype with and without normalisation."""
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional
+
+from workbench.problems.embeddings import class_prototypes, nearest_prototype, normalised
 
 
 def prototypes(embedded: Float[Tensor, "*net class sample feature"]) -> Float[Tensor, "*net class feature"]:
-    """p_c, the mean embedding of a class's samples."""
-    return embedded.mean(-2)
+    """p_c, the mean embedding of the samples of each class."""
+    n_classes, count = embedded.shape[-3:-1]
+    return class_prototypes(embedded.flatten(-3, -2), sorted_labels(n_classes, count), n_classes)
+
+
+def sorted_labels(n_classes: int, count: int) -> Int[Tensor, " sample"]:
+    """Labels of samples sorted by class, `count` of each."""
+    return torch.arange(n_classes).repeat_interleave(count)
 
 
 def ncm_predict(
@@ -22,13 +30,11 @@ def ncm_predict(
     normalise: the prototypes are divided by their length first (PN). All have the same length then, so that the nearest is the
     one of the largest cosine.
     """
-    centres = functional.normalize(prototypes, dim=-1, eps=0.0) if normalise else prototypes
-    # |z - p|^2 less |z|^2, which is the same for every class.
-    return (centres.square().sum(-1).unsqueeze(-2) - 2 * embedded @ centres.mT).argmin(-1)
+    return nearest_prototype(embedded, normalised(prototypes) if normalise else prototypes)
 
 
 def cosines(
     embedded: Float[Tensor, "*net sample feature"], prototypes: Float[Tensor, "*net class feature"]
 ) -> Float[Tensor, "*net sample class"]:
     """Cosine of every embedding with every prototype; 0 for an embedding that vanishes."""
-    return functional.normalize(embedded, dim=-1) @ functional.normalize(prototypes, dim=-1).mT
+    return normalised(embedded) @ normalised(prototypes).mT

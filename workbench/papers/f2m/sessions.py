@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import torch
 import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from workbench.papers.f2m.base import Bases
+from workbench.papers.f2m.base import Bases, embed
 from workbench.papers.f2m.embeddings import Embedding, Parameters
 from workbench.papers.f2m.episodes import Episodes
 from workbench.papers.f2m.noise import clamp_to_box
-from workbench.papers.f2m.prototypes import cosines, ncm_predict, prototypes
+from workbench.papers.f2m.prototypes import cosines, ncm_predict, prototypes, sorted_labels
 from workbench.papers.f2m.settings import MOMENTUM, Session
 from workbench.problems.networks import sample_cross_entropy
 
@@ -34,7 +37,7 @@ def session_loss(
     n_base, n_new, count = base_prototypes.shape[1], shots.shape[1], shots.shape[2]
     embedded = network.embed(parameters, shots.flatten(1, 2))
     centres = torch.cat([base_prototypes, prototypes(embedded.unflatten(1, (n_new, count)))], 1)
-    labels = n_base + torch.arange(n_new).repeat_interleave(count)
+    labels = n_base + sorted_labels(n_new, count)
     targets = functional.one_hot(labels, n_base + n_new).to(embedded.dtype)
     return sample_cross_entropy(scale * cosines(embedded, centres), targets).mean(-1)
 
@@ -69,53 +72,69 @@ def fine_tune(
     return parameters | {name: value.detach() for name, value in tuned.items()}, farthest
 
 
+class Stage(NamedTuple):
+    """After a session: weights and prototypes of all classes seen; nets are [seed * draw]."""
+
+    parameters: Parameters
+    prototypes: Float[Tensor, "net class feature"]
+    farthest: Float[Tensor, " net"]
+
+
+def stages(bases: Bases, episodes: Episodes, session: Session) -> Iterator[Stage]:
+    """The base, then every session in turn, which starts from the weights of the one before; the clamp stays around the base.
+
+    The stored prototypes of the base classes never change. farthest: the largest distance of a weight from its base value
+    after any step so far.
+    """
+    network, copies = bases.network, episodes.shots.shape[1]
+    center = {name: value.repeat_interleave(copies, 0) for name, value in bases.parameters.items()}
+    stored, shots = bases.prototypes.repeat_interleave(copies, 0), episodes.shots.flatten(0, 1)
+    parameters, farthest = center, torch.zeros(len(shots))
+    yield Stage(parameters, stored, farthest)
+    for count in range(episodes.way, shots.shape[1] + 1, episodes.way):
+        seen = shots[:, :count]
+        parameters, reached = fine_tune(network, parameters, center, episodes.images[seen], stored, session)
+        farthest = farthest.maximum(reached)
+        new = prototypes(embed(network, parameters, episodes.images, seen))
+        yield Stage(parameters, torch.cat([stored, new], 1), farthest)
+
+
 def incremental_sessions(bases: Bases, episodes: Episodes, session: Session) -> xr.Dataset:
     """All sessions from the base on. `accuracy` in percent: (seed, session, group, rule), mean over the draws of the shots.
 
     group: test images of all classes seen, of the base, of the new ones; rule: nearest prototype with (PN) and without
     normalisation. `farthest` (seed): the largest distance of a weight from its base value after any step; `largest` (seed): the
-    largest weight. A session starts from the weights of the one before; the clamp stays around the base.
+    largest of the base's weights that are fine-tuned.
     """
-    network, copies = bases.network, episodes.shots.shape[1]
-    center = {name: value.repeat_interleave(copies, 0) for name, value in bases.parameters.items()}
-    shots, test = episodes.shots.flatten(0, 1), episodes.test.repeat_interleave(copies, 0)
-    stored = bases.prototypes.repeat_interleave(copies, 0)
-    parameters, farthest, rows = center, torch.zeros(len(shots)), []
-    for count in range(0, shots.shape[1] + 1, episodes.way):
-        seen, centres = shots[:, :count], stored
-        if count:
-            parameters, reached = fine_tune(network, parameters, center, seen, stored, session)
-            farthest = farthest.maximum(reached)
-            new = prototypes(_embed(network, parameters, seen))
-            centres = torch.cat([stored, new], 1)
-        rows.append(_accuracies(network, parameters, test[:, : episodes.n_base + count], centres, episodes.n_base))
-    accuracy = torch.stack(rows, 1).unflatten(0, (len(episodes.seeds), copies)).mean(1)
-    largest = torch.stack([center[name].abs().flatten(1).amax(-1) for name in network.noisy]).amax(0)
+    network, copies, n_base = bases.network, episodes.shots.shape[1], episodes.n_base
+    test, rows = episodes.test.repeat_interleave(copies, 0), []
+    farthest = torch.zeros(len(test))
+    for parameters, centres, reached in stages(bases, episodes, session):
+        farthest = farthest.maximum(reached)
+        tested = embed(network, parameters, episodes.images, test[:, : centres.shape[1]])
+        rows.append(accuracies(tested, centres, n_base))
     by_seed = (len(episodes.seeds), copies)
+    accuracy = torch.stack(rows, 1).unflatten(0, by_seed).mean(1)
+    largest = torch.stack([bases.parameters[name].abs().flatten(1).amax(-1) for name in network.noisy]).amax(0)
     return xr.Dataset(
         {
             "accuracy": (("seed", "session", "group", "rule"), accuracy.numpy(), {"units": "%"}),
             "farthest": ("seed", farthest.unflatten(0, by_seed).amax(1).double().numpy()),
-            "largest": ("seed", largest.unflatten(0, by_seed).amax(1).double().numpy()),
+            "largest": ("seed", largest.double().numpy()),
         },
         {"seed": list(episodes.seeds), "session": range(len(rows)), "group": list(GROUPS), "rule": list(RULES)},
     )
 
 
-@torch.no_grad()
-def _embed(network: Embedding, parameters: Parameters, inputs: Tensor) -> Tensor:
-    return network.embed(parameters, inputs.flatten(1, 2)).unflatten(1, inputs.shape[1:3])
-
-
-def _accuracies(
-    network: Embedding, parameters: Parameters, test: Tensor, centres: Tensor, n_base: int
+def accuracies(
+    embedded: Float[Tensor, "net class sample feature"], centres: Float[Tensor, "net class feature"], n_base: int
 ) -> Float[Tensor, "net group rule"]:
-    embedded = _embed(network, parameters, test).flatten(1, 2)
-    classes, count = test.shape[1:3]
-    labels = torch.arange(classes).repeat_interleave(count)
+    """Percent of the test samples whose nearest prototype is their class's, over all, base and new classes."""
+    classes, count = embedded.shape[1:3]
     found = []
     for rule in RULES:
-        right = 100 * (ncm_predict(embedded, centres, rule == "normalised") == labels).double()
+        guessed = ncm_predict(embedded.flatten(1, 2), centres, rule == "normalised")
+        right = 100 * (guessed == sorted_labels(classes, count)).double()
         base, new = right[:, : n_base * count], right[:, n_base * count :]
         found.append(torch.stack([right.mean(-1), base.mean(-1), new.mean(-1)], -1))
     return torch.stack(found, -1)

@@ -46,8 +46,8 @@ class BaseTraining:
 
     b = 0 is standard training. noise: "uniform" on the box, or "beta-grid", the released five-point grid. pf_gradient=False:
     PF is a number without gradient, as released. std_weight: weight of the standard deviation of the m_draws losses. The
-    learning rate base_lr falls to a tenth after 70 % of base_steps. Raises ValueError outside these ranges: b, lam,
-    std_weight >= 0, std_weight only with two draws, base_steps >= 1, base_lr > 0.
+    learning rate base_lr falls to a tenth after the share decay_at of base_steps. Raises ValueError outside these ranges: b, lam,
+    std_weight >= 0, std_weight only with two draws, base_steps >= 1, base_lr and decay_at > 0.
     """
 
     b: float = 0.0
@@ -58,13 +58,15 @@ class BaseTraining:
     std_weight: float = 0.0
     base_steps: int = 300
     base_lr: float = 0.1
+    decay_at: float = 0.7
 
     def __post_init__(self) -> None:
         for name in ("b", "lam", "std_weight"):
             require_nonnegative(name, getattr(self, name))
         require_count("m_draws", self.m_draws)
         require_count("base_steps", self.base_steps)
-        require_positive("base_lr", self.base_lr)
+        for name in ("base_lr", "decay_at"):
+            require_positive(name, getattr(self, name))
         if self.noise not in get_args(Noise):
             raise ValueError(f"noise must be one of {', '.join(get_args(Noise))}, got {self.noise!r}")
         if self.std_weight > 0 and self.m_draws < 2:
@@ -73,8 +75,8 @@ class BaseTraining:
             )
 
     def step_size(self, step: int) -> float:
-        """base_lr, a tenth of it after 70 % of the steps."""
-        return self.base_lr * (0.1 if step >= 0.7 * self.base_steps else 1.0)
+        """base_lr, a tenth of it after the share decay_at of the steps."""
+        return self.base_lr * (0.1 if step >= self.decay_at * self.base_steps else 1.0)
 
 
 @dataclass(frozen=True)
@@ -100,5 +102,4 @@ class Session:
             require_positive("clamp", self.clamp)
 
 
-STANDARD = BaseTraining(b=0.0)
 FROZEN = Session(ft_steps=0)
