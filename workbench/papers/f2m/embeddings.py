@@ -133,7 +133,7 @@ class Residual:
     @functools.cached_property
     def _module(self) -> nn.Module:
         module = preactivation_resnet18(1, width=self.width)
-        module.head = nn.Identity()
+        module.head = nn.Identity()  # type: ignore[assignment]
         return module
 
     @property

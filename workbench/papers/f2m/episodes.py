@@ -143,10 +143,10 @@ def deal(everything: Data, seeds: Sequence[int], protocol: Protocol) -> Episodes
 def minibatch_order(
     seed: int, steps: int, n_base: int, train: int
 ) -> tuple[Int[Tensor, "step batch_class"], Int[Tensor, "step batch_class sample"]]:
-    """For each step the classes of the minibatch (all of them up to 16) and 16 different samples of each."""
+    """For each step the classes of the minibatch (all of them up to 16) and 16 different samples of each, or all."""
     generator = draws.generator(seed, "minibatches")
     classes = min(n_base, CLASSES_OF_A_BATCH)
-    samples = _some(generator, (steps, classes), train, PER_CLASS)
+    samples = _some(generator, (steps, classes), train, min(PER_CLASS, train))
     chosen = (
         np.tile(np.arange(n_base), (steps, 1)) if classes == n_base else _some(generator, (steps,), n_base, classes)
     )

@@ -57,7 +57,8 @@ def _loss_and_prototypes(bases: Bases, episodes: Episodes) -> tuple[Tensor, Tens
     embedded = embed(bases.network, bases.parameters, episodes.images, episodes.train)
     outputs = logits(bases.parameters, embedded.flatten(1, 2))
     targets = functional.one_hot(sorted_labels(*embedded.shape[1:3]), outputs.shape[-1]).to(outputs.dtype)
-    return sample_cross_entropy(outputs, targets).mean(-1).double(), prototypes(embedded).double()
+    loss = sample_cross_entropy(outputs, targets.expand_as(outputs)).mean(-1)
+    return loss.double(), prototypes(embedded).double()
 
 
 def gradient_variance(

@@ -38,8 +38,9 @@ def session_loss(
     embedded = network.embed(parameters, shots.flatten(1, 2))
     centres = torch.cat([base_prototypes, prototypes(embedded.unflatten(1, (n_new, count)))], 1)
     labels = n_base + sorted_labels(n_new, count)
-    targets = functional.one_hot(labels, n_base + n_new).to(embedded.dtype)
-    return sample_cross_entropy(scale * cosines(embedded, centres), targets).mean(-1)
+    outputs = scale * cosines(embedded, centres)
+    targets = functional.one_hot(labels, n_base + n_new).to(outputs.dtype)
+    return sample_cross_entropy(outputs, targets.expand_as(outputs)).mean(-1)
 
 
 def fine_tune(

@@ -9,7 +9,7 @@ from workbench.checks import require_count, require_nonnegative, require_positiv
 
 Noise = Literal["uniform", "beta-grid"]
 MOMENTUM, WEIGHT_DECAY, PER_CLASS = 0.9, 5e-4, 16
-"""Of base training, as released: 16 samples of every class in a minibatch."""
+"""Of base training, as released: 16 samples of a class in a minibatch, or all where there are fewer."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Protocol:
         require_count("n_base", self.n_base, 2)
         for name in ("way", "shot", "shot_draws", "test"):
             require_count(name, getattr(self, name))
-        require_count("train", self.train, PER_CLASS)
+        require_count("train", self.train)
         if self.shot * self.shot_draws > self.train:
             raise ValueError(
                 f"shot * shot_draws must be at most {self.train}, the training samples of a class, "
