@@ -38,7 +38,7 @@ class Embedding(Protocol):
 
 @dataclass(frozen=True)
 class Dense:
-    """sizes[0] -> ... -> sizes[-1] with ReLU after every layer; both kinds of numbers from He's normal, biases 0."""
+    """sizes[0] -> ... -> sizes[-1] with ReLU after every layer; weights from He's normal law, biases 0."""
 
     sizes: tuple[int, ...] = (64, 128, 64)
 

@@ -96,9 +96,8 @@ def images(dataset: str) -> Data:
     if dataset == "digits":
         return data.load("digits")
     if dataset == "cifar10":
-        return data.load(
-            dataset, seed=None, size=source.side, standardise="channels", train=10 * source.train, test=10 * source.test
-        )
+        counts = {"train": 10 * (source.train + 1), "test": 10 * source.test}
+        return data.load(dataset, seed=None, size=source.side, standardise="channels", **counts)  # type: ignore[arg-type]
     if dataset == "cifar100":
         return data.load(dataset, standardise="channels")
     root = os.path.join(os.environ.get("WORKBENCH_DATA", ""), source.folder)
@@ -114,6 +113,9 @@ def deal(everything: Data, seeds: Sequence[int], protocol: Protocol) -> Episodes
     learn = dataclasses.replace(
         everything, test_inputs=everything.test_inputs[:0], test_targets=everything.test_targets[:0]
     )
+    # `sessions` sets test samples aside; where the data have a test part it is one of each class, which is not used.
+    smallest = int(torch.bincount(learn.targets, minlength=learn.n_classes).min())
+    train = min(protocol.train, smallest - 1) if official else protocol.train
     kept = [
         data.sessions(
             learn,
@@ -121,7 +123,7 @@ def deal(everything: Data, seeds: Sequence[int], protocol: Protocol) -> Episodes
             base=protocol.n_base,
             ways=protocol.way,
             shots=protocol.shot * protocol.shot_draws,
-            train=protocol.train - official,
+            train=train,
             test=1 if official else protocol.test,
         )
         for seed in seeds

@@ -24,7 +24,7 @@ from workbench.papers.f2m.settings import Session
 from workbench.papers.f2m.study import Study
 
 MARKERS = "osD^vP*Xph"
-BASES = {"standard": "standard", "fm": "noise (FM)", "f2m": "noise and PF (F2M)", "wide": "noise (FM), b = 0.1"}
+BASES = {"standard": "standard", "fm": "noise (FM)", "f2m": "noise and PF (F2M)", "wide": "noise (FM), wide box"}
 STYLES = dict(zip(BASES, zip(PALETTE, ("-", "--", "-.", ":"), "osD^", strict=False), strict=False))
 
 

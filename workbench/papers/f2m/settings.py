@@ -74,6 +74,11 @@ class BaseTraining:
                 f"std_weight needs m_draws >= 2: one loss has no standard deviation, got m_draws={self.m_draws}"
             )
 
+    @property
+    def passes(self) -> int:
+        """Forward and backward passes of a step, in minibatches: one for each draw, one for the prototypes without noise."""
+        return 1 if self.b == 0 else self.m_draws + (self.lam > 0)
+
     def step_size(self, step: int) -> float:
         """base_lr, a tenth of it after the share decay_at of the steps."""
         return self.base_lr * (0.1 if step >= self.decay_at * self.base_steps else 1.0)

@@ -171,13 +171,17 @@ class Study:
         return xr.concat(rows, pd.Index(names, name="base")).transpose("base", "width", "group", "seed")
 
     def table(self) -> pd.DataFrame:
-        """Every method measured so far, means over seeds in percent; the difference to Baseline with its s.d. over seeds."""
+        """Every method measured so far, means over seeds in percent; the difference to Baseline with its s.d. over seeds.
+
+        passes: through the minibatch for a step of base training.
+        """
         return pd.DataFrame({self.methods[name].words: self._row(name) for name, _ in self._sessions}).T
 
     def _row(self, name: str) -> dict[str, Any]:
         gain = self.gain(name, "baseline")
         return {
             "seeds": len(gain),
+            "passes": self.recipes[self.methods[name].base].passes,
             "last": round(float(self.last(name).mean()), 1),
             "PD": round(float(self.drop(name).mean()), 1),
             "base": round(float(self.last(name, "base").mean()), 1),
