@@ -16,7 +16,7 @@ from .measures.sharpness import rescaled, sharpness, sharpness_with_residual
 from .measures.worst_case import m_sharpness, quadratic_worst_case, worst_case
 from .products import hessian_vector_product, hvp_operator
 from .samples.covariance import gradient_covariance, gradient_covariance_spectrum, gradient_signal_to_noise
-from .samples.gradients import per_sample_gradient_norms, per_sample_gradients
+from .samples.gradients import per_sample_gradient_norms, per_sample_gradients, stream_per_sample_gradients
 from .spectra.density import SpectralDensity, spectral_density
 from .spectra.eigenpairs import ConvergenceError, EigenPairs
 from .spectra.estimate import Estimate
@@ -67,6 +67,7 @@ __all__ = [
     "spectral_density",
     "spectral_radius",
     "spectrum",
+    "stream_per_sample_gradients",
     "top_eigenpairs",
     "trace",
     "update_jacobian",

@@ -86,6 +86,34 @@ def gather(loader: Iterable[Any]) -> Batch:
     batches = [plain(batch) for batch in loader]
     if not batches:
         raise ValueError("the loader has no batches; at least one sample is needed")
+    return _together(batches)
+
+
+def joined(loader: Iterable[Any], size: int) -> Iterator[Batch]:
+    """The loader's batches put together or cut to multiples of `size` samples, but for the last.
+
+    Raises:
+        ValueError: an empty loader, or one that leaves out samples by chance.
+    """
+    refuse_chance(loader)
+    kept, number, empty = [], 0, True
+    for batch in loader:
+        kept.append(plain(batch))
+        number, empty = number + count("batch", kept[-1]), False
+        if number >= size:
+            whole, number = _together(kept), number % size
+            cut = count("batch", whole) - number
+            yield take(whole, slice(0, cut))
+            kept = [take(whole, slice(cut, None))] if number else []
+    if empty:
+        raise ValueError("the loader has no batches; at least one sample is needed")
+    if kept:
+        yield _together(kept)
+
+
+def _together(batches: list[Batch]) -> Batch:
+    if len(batches) == 1:
+        return batches[0]
     return tree.tree_map(lambda *leaves: torch.cat(leaves) if isinstance(leaves[0], Tensor) else leaves[0], *batches)
 
 

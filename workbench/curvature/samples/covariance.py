@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -11,12 +12,14 @@ from torch import Tensor
 from workbench import memory
 from workbench.curvature.empirical import known
 from workbench.curvature.flat import size_of
+from workbench.curvature.model import transformed
 from workbench.curvature.scales import power_of_two
 from workbench.curvature.spectra.spectrum import symmetric_eigenvalues
 from workbench.parameters import Parameters
 
 from .gradients import per_sample_gradients
-from .source import SampleLoss, Source
+from .source import SampleLoss, Source, chunk_size
+from .stream import count_samples, gradient_blocks, require_one_order, sources
 
 
 class GradientNoise(NamedTuple):
@@ -58,9 +61,7 @@ def gradient_covariance(
         f"A dense {size:,} x {size:,} gradient covariance",
         "Use gradient_covariance_spectrum.",
     )
-    centred = _centred(per_sample_gradients(loss, parameters, *data, chunk=chunk))
-    require_square_range(centred)
-    return centred.mT @ centred / centred.shape[0]
+    return _covariance(gradient_blocks(loss, parameters, data, chunk))
 
 
 def gradient_covariance_spectrum(
@@ -68,7 +69,13 @@ def gradient_covariance_spectrum(
 ) -> Float[Tensor, " eigenvalue"]:
     """The min(n, P) largest eigenvalues of the gradient covariance, ascending; the others are zero.
 
-    Computed from the smaller of the [n, n] Gram matrix and the [P, P] covariance, whose non-zero spectra agree.
+    Computed from the smaller of the [n, n] Gram matrix and the [P, P] covariance, whose non-zero spectra agree. Where the n
+    gradients do not fit in memory together, the Gram matrix is made in stripes, for each of which the data are gone through
+    again.
+
+    Raises:
+        workbench.memory.OutOfBudget: the smaller matrix does not fit.
+        ValueError: a loader that shuffles, where it must be gone through more than once.
 
     >>> import torch
     >>> import workbench as wb
@@ -78,11 +85,25 @@ def gradient_covariance_spectrum(
     >>> wb.curvature.gradient_covariance_spectrum(sample_loss, torch.ones(1), inputs, targets)
     tensor([16.])
     """
-    centred = _centred(per_sample_gradients(loss, parameters, *data, chunk=chunk))
-    require_square_range(centred)
-    samples, size = centred.shape
-    gram = centred @ centred.mT if samples <= size else centred.mT @ centred
-    return symmetric_eigenvalues(gram / samples).clamp(min=0)
+    (size, dtype), samples = size_of(parameters), count_samples(loss, data)
+    smaller, row = min(samples, size), size * dtype.itemsize
+    memory.require(
+        2 * smaller**2 * dtype.itemsize,
+        f"The smaller matrix of {samples:,} gradients in {size:,} parameters, {smaller:,} x {smaller:,},",
+        "Use fewer samples, or raise WORKBENCH_MEMORY (GiB).",
+    )
+    if samples > size:
+        matrix = _covariance(gradient_blocks(loss, parameters, data, chunk))
+    elif 3 * samples * row <= memory.share() or transformed():
+        centred = _centred(per_sample_gradients(loss, parameters, *data, chunk=chunk))
+        require_square_range(centred)
+        matrix = centred @ centred.mT / samples
+    else:
+        require_one_order(data, "the spectrum of gradients that do not fit in memory together")
+        together = chunk_size(loss, parameters, chunk)
+        stripe = max(1, int(memory.share() // 2 // (row * together))) * together
+        matrix = _gram(lambda skip: sources(loss, parameters, data, chunk, skip), samples, stripe)
+    return symmetric_eigenvalues(matrix).clamp(min=0)
 
 
 def gradient_signal_to_noise(
@@ -99,20 +120,64 @@ def gradient_signal_to_noise(
     >>> noise.mean_square, noise.variance
     (tensor(25.), tensor(16.))
     """
-    source = Source(loss, parameters, data, chunk)
-    samples, scale = source.samples, None
-    total, squares = torch.zeros_like(source.flat), torch.zeros_like(source.flat[0])
-    for start in source.starts:
-        gradients = source.gradients(start)
+    samples, scale, total, squares = 0, None, torch.zeros(()), torch.zeros(())
+    for gradients in gradient_blocks(loss, parameters, data, chunk):
         require_square_range(gradients)
         scale = power_of_two(gradients) if scale is None else scale
         gradients = gradients / scale
         total = total + gradients.sum(0)
         squares = squares + gradients.square().sum()
+        samples += len(gradients)
     assert scale is not None
     mean_square = (total / samples).square().sum()
     variance = (squares / samples - mean_square).clamp(min=0)
     return GradientNoise(mean_square * scale**2, variance * scale**2, mean_square / variance)
+
+
+def _covariance(blocks: Iterator[Tensor]) -> Float[Tensor, "parameter parameter"]:
+    """From sums over the blocks of deviations from the first one's mean, so that nothing large cancels."""
+    centre, samples = None, 0
+    total = second = largest = torch.zeros(())
+    for rows in blocks:
+        centre = rows.mean(0) if centre is None else centre
+        rows = rows - centre
+        largest = torch.maximum(rows.abs().amax(), largest.to(rows))
+        total, second = total.to(rows) + rows.sum(0), second.to(rows) + rows.mT @ rows
+        samples += len(rows)
+    require_square_range(largest)
+    mean = total / samples
+    return second / samples - torch.outer(mean, mean)
+
+
+def _gram(passes: Callable[[int], Iterator[Source]], samples: int, stripe: int) -> Float[Tensor, "sample sample"]:
+    """Gram matrix of the centred gradients over n, in stripes of that many samples (whole chunks); `passes` goes through the
+    samples, but for the first ones.
+    """
+    centre, gram, held, largest = torch.zeros(()), torch.zeros(()), torch.zeros(()), torch.zeros(())
+    for low in range(0, samples, stripe):
+        high = min(low + stripe, samples)
+        for source in passes(low):
+            for start in source.starts:
+                begin = source.offset + start
+                if begin < low:
+                    continue
+                rows = source.gradients(start)
+                end = begin + len(rows)
+                if begin == 0:
+                    centre, gram = rows.mean(0), rows.new_zeros(samples, samples)
+                rows = rows - centre
+                largest = torch.maximum(rows.abs().amax(), largest.to(rows))
+                if begin >= high:
+                    gram[low:high, begin:end] = held @ rows.mT
+                    gram[begin:end, low:high] = gram[low:high, begin:end].mT
+                    continue
+                held = rows.new_empty(high - low, rows.shape[1]) if begin == low else held
+                held[begin - low : end - low] = rows
+                if end == high:
+                    gram[low:high, low:high] = held @ held.mT
+    require_square_range(largest)
+    means = gram.mean(0)
+    return (gram - means - means[:, None] + means.mean()) / samples
 
 
 def _centred(gradients: Tensor) -> Tensor:

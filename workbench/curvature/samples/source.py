@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from workbench import memory
 from workbench.curvature import batches
-from workbench.curvature.flat import scalar, size_of
+from workbench.curvature.flat import scalar
 from workbench.curvature.layers.sample_taps import chunk_gradients, chunk_square_norms
 from workbench.curvature.layers.structured import recognised
 from workbench.curvature.model import Door, agree, in_words, transformed
@@ -26,28 +26,14 @@ _CHUNK, _CHUNK_BY_LAYERS = 128, 512
 class Source:
     """Where the gradients of one call come from."""
 
-    def __init__(
-        self, loss: SampleLoss, parameters: Parameters, data: tuple[Any, ...], chunk: int | None, whole: bool = False
-    ) -> None:
-        if chunk is not None and chunk < 1:
-            raise ValueError(f"chunk={chunk}; choose how many samples to treat at once, at least 1")
-        network = recognised(loss)
-        structured = network is not None and network.structure is not None and isinstance(parameters, dict)
-        self.network = network if structured else None
+    def __init__(self, loss: SampleLoss, parameters: Parameters, data: tuple[Any, ...], chunk: int | None) -> None:
+        network, self.chunk = recognised(loss), chunk_size(loss, parameters, chunk)
+        self.network = network if _structured(loss, parameters) else None
         self.sample_loss, self.data = sample_problem(loss, data)
-        self.chunk = chunk or (_CHUNK_BY_LAYERS if structured else _CHUNK)
-        self.samples = batches.count("data", self.data)
-        self.starts = range(0, self.samples, self.chunk)
+        self.offset = 0
         # Under a torch.func transform nothing may be written into a plain buffer.
         wrapped = (*leaves(parameters), *batches.tensors(self.data))
-        size, dtype = size_of(parameters)
         self.transformed = any(torch._C._functorch.is_functorch_wrapped_tensor(tensor) for tensor in wrapped)
-        if whole:
-            memory.require(
-                (2 if self.transformed else 1) * self.samples * size * dtype.itemsize,
-                f"The gradients of {self.samples:,} samples in {size:,} parameters",
-                "Use per_sample_gradient_norms, fewer samples, or raise WORKBENCH_MEMORY (GiB).",
-            )
         self.door = Door(self.sample_loss, parameters)
         self.flat, self.unflatten = self.door.flat, self.door.unflatten
         if network is not None:
@@ -56,6 +42,21 @@ class Source:
         self._entries = point if isinstance(point, dict) else {}
         few = [self._of_sample(index) for index in range(min(8, self.samples))]
         self.door.require_deterministic(lambda vector: _sum(few, self.unflatten(vector)))
+
+    @property
+    def samples(self) -> int:
+        return batches.count("data", self.data)
+
+    @property
+    def starts(self) -> range:
+        """Where the chunks begin."""
+        return range(0, self.samples, self.chunk)
+
+    def over(self, data: tuple[Any, ...], offset: int) -> Source:
+        """The same of other samples, before which there are `offset`, with what is known about the loss."""
+        other = copy.copy(self)
+        other.data, other.offset = _checked(data), offset
+        return other
 
     def gradients(self, start: int, buffer: Tensor | None = None) -> Tensor:
         with self.door.open():
@@ -174,8 +175,27 @@ def sample_problem(loss: SampleLoss, data: tuple[Any, ...]) -> tuple[SampleLoss,
         data = tuple(gathered) if isinstance(gathered, (tuple, list)) else (gathered,)
     if not data:
         raise ValueError("no data: pass the tensors of samples after the parameters, e.g. *problem.data")
+    return loss, _checked(data)
+
+
+def _checked(data: tuple[Any, ...]) -> tuple[Any, ...]:
     data = tuple(batches.plain(entry) for entry in data)
     sizes = [len(leaf) for leaf in batches.tensors(data)]
     if len(set(sizes)) > 1 or not sizes or sizes[0] == 0:
         raise ValueError(f"every data tensor needs the same leading number of samples >= 1, got {sizes}")
-    return loss, data
+    return data
+
+
+def chunk_size(loss: SampleLoss, parameters: Parameters, chunk: int | None) -> int:
+    """How many samples are treated at once.
+
+    Raises ValueError below 1.
+    """
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"chunk={chunk}; choose how many samples to treat at once, at least 1")
+    return chunk or (_CHUNK_BY_LAYERS if _structured(loss, parameters) else _CHUNK)
+
+
+def _structured(loss: SampleLoss, parameters: Parameters) -> bool:
+    network = recognised(loss)
+    return network is not None and network.structure is not None and isinstance(parameters, dict)
