@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from workbench.curvature.flat import pullback
+from workbench.curvature.flat import pullback, scalar
+from workbench.curvature.recorded import Recorded
 from workbench.parameters import Parameters
 
 from .differences import contradiction, probe
@@ -24,38 +25,55 @@ _OPERATION_BYTES = 384 * 2**10
 """What an operation on a block of vectors should move on average. Less, and torch's own cost of an operation counts; more, and
 a block leaves the caches and is slower than one vector after the other (measured in `benchmarks.bench_products`)."""
 _FEWEST = 4
-"""Vectors in a block that is worth its transform."""
+"""Products that are worth a transform, or a recording."""
 
 
 class Linearised:
-    """The gradient of a loss at one point as a map on vectors."""
+    """The gradient of a loss at one point as a map on vectors.
+
+    By plain double backward, whose graph is kept. Where operations are small, blocks of vectors go through a transform
+    together. Where they are large, the recorded operations of one evaluation serve instead, once a few products are wanted.
+    What decides is fixed by the sizes of the operations and by how many products were asked for; no clock. Both are used only
+    after one product has been compared with double backward.
+    """
 
     def __init__(self, door: Door, purpose: str = "the Hessian") -> None:
         self.door, self.purpose = door, purpose
         self._kind = ("blocks", door.flat.numel(), door.flat.dtype, door.flat.device)
+        self._asked = 0
         if door.plain and self._kind not in door.facts:
             _ = self._tape
 
     @property
     def gradient(self) -> Tensor:
-        if self.door.plain:
-            return self._tape[1].detach()
-        return self._function[0]
+        if not self.door.plain:
+            return self._function[0]
+        recorded = self.__dict__.get("_recorded")
+        return self._tape[1].detach() if recorded is None else recorded.gradient
 
     def product(self, vector: Float[Tensor, " parameter"]) -> Float[Tensor, " parameter"]:
         """The Hessian times one vector."""
         if not self.door.plain:
             return self._function[1](vector)[0]
+        self._asked += 1
+        size = self._together
+        if size is None and self._asked >= _FEWEST:
+            return self._measured(vector)
+        if size is not None and (size == 0 or (size < _FEWEST and self._asked >= _FEWEST)):
+            return self._one_by_one(vector[None])[0]
         return self._backward(vector)
 
     def block(self, vectors: Float[Tensor, "k parameter"]) -> Float[Tensor, "k parameter"]:
         """The Hessian times every row, by the fastest way that has been proven."""
         if not self.door.plain:
             return torch.func.vmap(self.product)(vectors)
-        ways = {"transform": self._by_transform, "batched": self._by_batched_backward, "loop": self._by_loop}
         if len(vectors) < _FEWEST:
-            return self._by_loop(vectors)
-        known, size = self.door.facts.get(self._kind) or (None, self._together(vectors[0]))
+            return torch.stack([self.product(vector) for vector in vectors]) if len(vectors) else vectors
+        self._asked += len(vectors)
+        if self._together is None:
+            self._measured(vectors[0])
+        size, known = self.door.facts[self._kind]
+        ways = {"transform": self._by_transform, "batched": self._by_batched_backward, "loop": self._one_by_one}
         for name, way in ways.items():
             if name != known if known else name != "loop" and size < _FEWEST:
                 continue
@@ -67,15 +85,58 @@ class Linearised:
                     raise
                 continue
             if known or name == "loop" or same_map(result, vectors, self._backward):
-                self.door.facts[self._kind] = name, size
+                self.door.facts[self._kind] = size, name
                 return result
         raise AssertionError("a loop always answers")
 
-    def _together(self, vector: Tensor) -> int:
-        """How many vectors to multiply at once: what one product moves decides, no clock."""
+    @property
+    def _together(self) -> int | None:
+        """How many vectors to multiply at once, if that is known."""
+        known = self.door.facts.get(self._kind)
+        return None if known is None else known[0]
+
+    def _measured(self, vector: Tensor) -> Tensor:
+        """One product, and from what it moves how many to make at once."""
         with Traffic() as traffic:
-            self._backward(vector)
-        return _OPERATION_BYTES * max(1, traffic.operations) // max(1, traffic.bytes)
+            product = self._backward(vector)
+        size = _OPERATION_BYTES * traffic.operations // max(1, traffic.bytes) if traffic.operations else 1
+        self.door.facts[self._kind] = size, "loop" if size < _FEWEST else None
+        return product
+
+    def _one_by_one(self, vectors: Tensor) -> Tensor:
+        recorded = self._recorded
+        product = self._backward if recorded is None else recorded.product
+        return torch.stack([product(vector) for vector in vectors])
+
+    @cached_property
+    def _recorded(self) -> Recorded | None:
+        """The recorded operations, if they are proven to have this Hessian: once for every list of operations."""
+        door, proofs = self.door, self.door.facts.setdefault(("recorded", *self._kind), {})
+        parts = door.unflatten(door.flat.detach())
+        names = list(parts) if isinstance(parts, dict) else []
+        leaves = [entry.clone().requires_grad_() for entry in (parts.values() if isinstance(parts, dict) else [parts])]
+
+        def loss(leaves: list[Tensor]) -> Tensor:
+            return scalar(door.loss(dict(zip(names, leaves, strict=True)) if names else leaves[0]))
+
+        if proofs.get(None) is False:
+            return None
+        try:
+            with door.open():
+                recorded = Recorded(loss, leaves)
+                if recorded.operations not in proofs:
+                    direction = probe(door.flat)
+                    right = agree(recorded.product(direction), self._backward(direction))
+                    proofs[recorded.operations] = right and agree(recorded.gradient, self._tape[1].detach())
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:  # whatever a model does that a list of operations does not say: double backward serves
+            proofs.setdefault(None, bool(proofs))
+            return None
+        if not proofs[recorded.operations]:
+            return None
+        self.__dict__.pop("_tape", None)
+        return recorded
 
     @cached_property
     def _tape(self) -> tuple[Tensor, Tensor, bool, Parameters]:
@@ -135,9 +196,6 @@ class Linearised:
 
     def _by_batched_backward(self, vectors: Tensor) -> Tensor:
         return self._backward(vectors, batched=True)
-
-    def _by_loop(self, vectors: Tensor) -> Tensor:
-        return torch.stack([self._backward(vector) for vector in vectors]) if len(vectors) else vectors
 
 
 def agree(one: Tensor, other: Tensor) -> bool:
