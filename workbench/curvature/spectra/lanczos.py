@@ -199,6 +199,7 @@ class _Search:
         best = int(np.argmax(threshold - coupling - rest)) if len(rest) else 0
         aside = k + best
         level = threshold - np.sqrt((residuals[:aside] ** 2).sum())
+        known = self._beyond(values, threshold)
         space.rotate(rotation[:, :aside])
         space.add_direction(self._random())
         steps = min(space.capacity - aside, space.size - aside, max(20, space.products))
@@ -207,9 +208,7 @@ class _Search:
             if space.products >= self.max_products or not space.directions:
                 break
             self._advance(None)
-            values, _, _ = self._ritz()
-            found = abs(values[k - 1]) if self.which == "magnitude" else values[k - 1] * self._sign
-            if found > threshold:
+            if self._beyond(self._ritz()[0], threshold) > known:
                 return 1.0, True
             chain = space.projected[aside:, aside:]
             chance = miss_probability(chain, space.last_coupling, space.size - aside, level, self.which)
@@ -219,6 +218,11 @@ class _Search:
             if miss <= _MISS or space.last_coupling == 0:
                 break
         return miss, False
+
+    def _beyond(self, values: np.ndarray, threshold: float) -> int:
+        """How many lie beyond the threshold. Of many equal ones each random start shows one more, before the k-th moves."""
+        keys = np.abs(values) if self.which == "magnitude" else values * self._sign
+        return int((keys > threshold).sum())
 
     @property
     def _sign(self) -> float:

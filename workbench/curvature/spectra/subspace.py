@@ -139,6 +139,15 @@ class Subspace:
                 couplings[index] = couplings[index] + overlap * held
             length = float(direction.norm())
             if length * np.linalg.norm(held) > torch.finfo(self.dtype).eps * self._scale:
-                directions.append(direction / length)
+                directions.append(self._cleaned(direction / length, directions) if length < 0.1 else direction / length)
                 couplings.append(length * held)
         self.directions, self._couplings = directions[::-1], couplings[::-1]
+
+    def _cleaned(self, direction: Tensor, directions: list[Tensor]) -> Tensor:
+        """What little is left of a direction is mostly rounding, which points anywhere: orthogonal to all others again."""
+        for _ in range(2):
+            direction, _ = self._project_out(direction, self.count)
+            for other in directions:
+                direction = direction - (other @ direction) * other
+            direction = direction / direction.norm()
+        return direction
