@@ -1,4 +1,4 @@
-"""How often 95 % intervals hold: density, trace, Frobenius norm and diagonal, on networks' spectra and on spectra of known form."""
+"""How often 95 % intervals hold: density, trace, Frobenius norm, diagonal, on networks' spectra and on those of known form."""
 
 from __future__ import annotations
 
