@@ -139,6 +139,10 @@ def test_rows_are_the_same_one_by_one_and_in_stretches(draw):
     assert all(torch.equal(table.at(step)[0], rows[step]) for step in range(9))
     assert torch.equal(table.stretch((draw, 0), 2, 6), rows[2:8])
     assert torch.equal(table.stretch((draw, -1), 0, 6), rows[[0, 0, 1, 2, 3, 4]])
+    for shift in (0, -1):
+        pieces = table.stretches((draw, shift), 1, 8, 2)
+        assert torch.equal(torch.cat(pieces), rows[1 + shift : 9 + shift])
+        assert all(len(piece) % 2 == 0 for piece in pieces)
     many = torch.func.vmap(lambda seed: draws.numbers(draw, seed, 9))(torch.tensor([1, 3]))
     assert torch.equal(many[1], rows)
 

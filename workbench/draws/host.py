@@ -56,8 +56,18 @@ class _PerSeed(torch.autograd.Function):
             seeds = runs.tolist()
         except RuntimeError:  # the seed also varies over an outer vmap, whose turn comes next
             return torch.stack([_PerSeed.apply(run, host, device) for run in runs.unbind(0)]), 0
-        drawn = {seed: host(seed) for seed in dict.fromkeys(seeds)}
-        return torch.from_numpy(np.stack([drawn[seed] for seed in seeds])).to(device), 0
+        return torch.from_numpy(_stacked(seeds, host)).to(device), 0
+
+
+def _stacked(seeds: list[int], host: Callable[[int], np.ndarray]) -> np.ndarray:
+    """The draws of all seeds, each drawn once and put in its place at once: many small arrays at a time would fill no cache."""
+    first = np.asarray(host(seeds[0]))
+    rows, places = np.empty((len(seeds), *first.shape), first.dtype), {seeds[0]: 0}
+    rows[0] = first
+    for k, seed in enumerate(seeds[1:], 1):
+        rows[k] = rows[places[seed]] if seed in places else host(seed)
+        places.setdefault(seed, k)
+    return rows
 
 
 def seeded(function: Callable[..., np.ndarray]) -> Callable[..., Tensor]:

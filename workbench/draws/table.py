@@ -104,3 +104,14 @@ class Table:
             pieces.append(piece)
             begin += piece.shape[0]
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+    def stretches(self, request: Request, first: int, count: int, whole: int) -> list[Shaped[Tensor, "step ..."]]:
+        """The rows of a stretch in pieces of a multiple of `whole` steps: copied only where a block of draws ends within one."""
+        draw, shift = request
+        pieces, done = [], 0
+        while done < count:
+            left = draw.steps - (first + done + shift) % draw.steps
+            size = min(count - done, max(whole, left // whole * whole))
+            pieces.append(self.stretch(request, first + done, size))
+            done += size
+        return pieces

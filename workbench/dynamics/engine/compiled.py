@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import torch
@@ -34,15 +35,25 @@ class NotTraceable(Exception):
 
 
 class _Sizes(NamedTuple):
-    """How a flat list of tensors divides into fixed ones, carried ones and inputs, and how often to call."""
+    """How a flat list of tensors divides into fixed ones, carried ones and the pieces of each input, and how often to call."""
 
     fixed: int
     carry: int
+    pieces: tuple[int, ...]
     blocks: int
 
     def split(self, things: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
         end = self.fixed + self.carry
         return list(things[: self.fixed]), list(things[self.fixed : end]), list(things[end:])
+
+    def first(self, inputs: Sequence[Any]) -> list[Any]:
+        """The first piece of every input."""
+        return [inputs[sum(self.pieces[:k])] for k in range(len(self.pieces))]
+
+    def entries(self, inputs: Sequence[Tensor]) -> list[Iterator[Tensor]]:
+        """Per input its entries, piece after piece."""
+        flat = iter(inputs)
+        return [chain.from_iterable(list(islice(flat, n))) for n in self.pieces]
 
 
 class _Advance(torch.autograd.Function):
@@ -72,7 +83,8 @@ class _Advance(torch.autograd.Function):
         ]
         # Blocks stay in front, so that a block's share of the inputs is a slice.
         inputs = [leaf if dim is None else leaf.movedim(dim, 1) for leaf, dim in zip(inputs, input_dims, strict=True)]
-        inner = (*fixed_dims, *([0] * len(carry)), *(None if dim is None else 0 for dim in input_dims))
+        row_dims = (None if dim is None else 0 for dim in sizes.first(input_dims))
+        inner = (*fixed_dims, *([0] * len(carry)), *row_dims)
         # Once more through apply: sweeps nest vmaps, and only the outermost one sees plain tensors.
         outer = torch.func.vmap(function, inner)
         outputs = _Advance.apply(outer, prepare, (key, inner), sizes, *fixed, *carry, *inputs)
@@ -93,17 +105,18 @@ def advance(
     key: Hashable,
     fixed: Sequence[Tensor],
     carry: Sequence[Tensor],
-    inputs: Sequence[Tensor],
+    inputs: Sequence[Sequence[Tensor]],
     blocks: int,
     prepare: Prepare = compiled,
 ) -> tuple[Tensor, ...]:
     """`carry = function(*fixed, *carry, *(leaf[k] for leaf in inputs))` for k = 0, ..., blocks - 1, with a function that
     `prepare` has made faster.
 
-    `key` stands for everything the function depends on besides its arguments. Leaves of `inputs` have `blocks` entries.
+    `key` stands for everything the function depends on besides its arguments. An input comes in pieces, whose `blocks` entries
+    follow one another.
     """
-    sizes = _Sizes(len(fixed), len(carry), blocks)
-    return _Advance.apply(function, prepare, (key, "single"), sizes, *fixed, *carry, *inputs)
+    sizes = _Sizes(len(fixed), len(carry), tuple(map(len, inputs)), blocks)
+    return _Advance.apply(function, prepare, (key, "single"), sizes, *fixed, *carry, *chain.from_iterable(inputs))
 
 
 def _repeat(
@@ -114,8 +127,9 @@ def _repeat(
     fixed, carry = ([leaf.contiguous() for leaf in part] for part in (fixed, carry))
     block: Function | None = None
     with torch.no_grad():
-        for k in range(sizes.blocks):
-            others = [*carry, *(leaf[k].contiguous() for leaf in inputs)]
+        entries = sizes.entries(inputs)
+        for _ in range(sizes.blocks):
+            others = [*carry, *(next(rows).contiguous() for rows in entries)]
             if block is None:
                 block = prepare(function, key, fixed, others)
             carry = [leaf.contiguous() for leaf in block(*others)]

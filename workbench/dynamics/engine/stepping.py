@@ -64,7 +64,10 @@ class Stepper:
         fixed, carried = Lifted(self._fixed), Lifted(carry)
         function = self._lifted(steps.block, fixed, carried)
         inputs = [
-            self._table.stretch(request, step, blocks * steps.BLOCK).unflatten(0, (blocks, steps.BLOCK))
+            [
+                piece.unflatten(0, (-1, steps.BLOCK))
+                for piece in self._table.stretches(request, step, blocks * steps.BLOCK, steps.BLOCK)
+            ]
             for request in self._table.requests
         ]
         key = (fixed.structure, carried.structure, self._table.requests)
@@ -75,7 +78,7 @@ class Stepper:
         if differentiating([*fixed.tensors, *carried.tensors]):
             raise NotTraceable("someone differentiates through the run")
         one = self._lifted(steps.one_step, fixed, carried)
-        inputs = [self._table.stretch(request, step, count) for request in self._table.requests]
+        inputs = [[self._table.stretch(request, step, count)] for request in self._table.requests]
         return carried.rebuild(
             list(advance(one, (), fixed.tensors, carried.tensors, inputs, count, prepare=traced.prepare))
         )
