@@ -119,6 +119,43 @@ def test_what_has_no_gradient_counts_as_constant():
     assert torch.allclose(matrix[25:, 25:], rest, atol=1e-13) and not matrix[:25].any()
 
 
+def under_no_grad(p):
+    with torch.no_grad():
+        hidden = torch.tanh(X @ p["first"])
+    return functional.cross_entropy(hidden @ p["second"], Y)
+
+
+def detached(p):
+    return functional.cross_entropy(torch.tanh(X @ p["first"].detach()) @ p["second"], Y)
+
+
+def by_data(p):
+    return functional.cross_entropy(torch.tanh(X @ p["first"].data) @ p["second"], Y)
+
+
+@pytest.mark.parametrize("loss", [under_no_grad, detached, by_data])
+@pytest.mark.parametrize("function", [f for f in SECOND if f not in (curvature.gauss_newton, curvature.decomposition)])
+def test_parameters_that_a_plain_loss_reads_without_gradient_are_refused_by_name(loss, function):
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"first": (X.shape[1], 5), "second": (5, 3)}
+    point = {name: torch.randn(shape, generator=generator, dtype=torch.float64) for name, shape in shapes.items()}
+    with pytest.raises(ValueError, match=r"no gradient in first: .*leave them out"):
+        function(loss, point)
+    rest = {"second": point["second"]}
+    curvature.hessian(lambda p: loss({**point, **p}), rest)  # as the words advise
+
+
+def test_parameters_that_change_nothing_and_points_of_rest_are_no_reason_to_refuse():
+    unused = {"used": torch.ones(3).double(), "unused": torch.ones(2).double(), "dead": -torch.ones(2).double()}
+
+    def loss(p):
+        return (p["used"] ** 2).sum() + torch.relu(p["dead"]).sum()
+
+    assert torch.equal(torch.diag(curvature.hessian(loss, unused)), torch.tensor([2.0] * 3 + [0.0] * 4).double())
+    still = curvature.hessian(lambda w: (w**2).sum() + (w**3).sum(), torch.zeros(3).double())
+    assert torch.equal(still, 2 * torch.eye(3).double())
+
+
 def test_the_refusal_names_the_parameters():
     model, loss = made(detached_norm)
     with pytest.raises(ValueError, match=r"in a\.weight: .*detach"):

@@ -75,6 +75,7 @@ class Door:
         self.evaluate = flat_loss(loss, self.unflatten)
         self.facts = facts(owner or loss)
         self._host: tuple[nn.Module, Places] | None = None
+        self._warned = False
         # An empirical loss restores its own model after every evaluation.
         empirical: Any = getattr(loss, "__self__", loss)
         own = getattr(empirical, "places", None)
@@ -83,6 +84,7 @@ class Door:
             self.facts["models"] = self.models
             self._others = [model for model in self.models if model is not empirical.model]
             self._host = empirical.model, own
+            self._warned = True
             return
         self.models = self._others = [] if torch.compiler.is_compiling() else modules_of(loss)
         names = parameters.keys() if isinstance(parameters, dict) else set()
@@ -170,10 +172,11 @@ class Door:
             with self.open():
                 return contradiction(gradient @ direction, value, point, direction)
 
-        # Where the gradient is exactly 0 (padding rows, parameters read under no_grad) the loss counts as constant.
+        # Where some of a parameter's gradient is exactly 0 (padding rows) the loss counts as constant.
         direction = torch.where(gradient != 0, probe(point), 0.0)
         found = gap(direction)
         if found is None:
+            self._refuse_unseen(gradient, gap)
             self.facts["true"] = True
             return
         if names:
@@ -187,6 +190,24 @@ class Door:
             f"differences by {found:.2g}. Part of it is detached (detach(), .data, torch.no_grad(), a straight-through "
             "estimator), or a hook changes it, so its curvature is that of no function; write the loss without that, or freeze "
             "(requires_grad_(False)) the parameters that are only read there."
+        )
+
+    def _refuse_unseen(self, gradient: Tensor, gap: Callable[[Tensor], float | None]) -> None:
+        """Refuse parameters that change the loss although their gradient is 0 throughout; empirical losses warn of them."""
+        if self._warned:
+            return
+        pieces = self.unflatten(gradient)
+        pieces = list(pieces.values()) if isinstance(pieces, dict) else [pieces]
+        constant = torch.cat([(~piece.any()).expand(piece.numel()) for piece in pieces])
+        direction = torch.where(constant, probe(gradient), 0.0)
+        if not bool(constant.any()) or gap(direction) is None:
+            return
+        where = self._names(
+            lambda part: bool((part & constant).any()) and gap(torch.where(part, direction, 0.0)) is not None
+        )
+        raise ValueError(
+            f"the loss changes with parameters of which it has no gradient{where}: they are read under torch.no_grad(), detached "
+            "or by .data, and would count as constant; read them without that, or leave them out of the parameters given"
         )
 
     def _names(self, holds: Callable[[Tensor], bool]) -> str:
