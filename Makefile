@@ -63,4 +63,4 @@ docs: $(STAMP)
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis docs/_build docs/notebooks docs/papers.md docs/_static/explorers docs/jupyter_execute
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis docs/_build docs/notebooks docs/papers.md docs/api/rooms docs/api/rooms.md docs/_static/explorers docs/jupyter_execute

@@ -8,6 +8,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import _docstrings  # noqa: E402
 import _papers  # noqa: E402
+import _rooms  # noqa: E402
 
 from workbench import __version__  # noqa: E402
 
@@ -21,8 +22,10 @@ nb_execution_mode = "off"
 myst_enable_extensions = ["deflist", "dollarmath"]
 myst_heading_anchors = 3
 # Formatting faults inside docstrings and notebooks are not broken links; those keep failing.
-suppress_warnings = ["docutils", "mystnb.unknown_mime_type", "myst.header", "misc.highlighting_failure"]
+# Nor is a word that several objects are called by.
+suppress_warnings = ["docutils", "mystnb.unknown_mime_type", "myst.header", "misc.highlighting_failure", "ref.python"]
 
+napoleon_use_ivar = True  # a NamedTuple's fields are members already
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "imported-members": True, "ignore-module-all": False}
 autodoc_typehints = "signature"
@@ -49,8 +52,9 @@ mathjax_path = "https://cdn.jsdelivr.net/npm/mathjax@3/es5/tex-mml-chtml.js"
 
 
 def setup(app):
-    """Docstrings are plain text with Google sections; the list of papers is written from the cards."""
+    """Docstrings are plain text with Google sections; the lists of papers and rooms are written from what is there."""
     _papers.write(HERE)
+    _rooms.write(HERE)
     app.connect("autodoc-process-docstring", _docstrings.process, priority=400)
     app.connect("autodoc-process-signature", _docstrings.signature)
     app.connect("autodoc-skip-member", _docstrings.skip)

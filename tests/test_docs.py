@@ -1,11 +1,16 @@
 """The documentation: the site builds without network and without a broken link, and adding a paper works as printed."""
 
+import importlib
+import inspect
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import nbformat
 import pytest
@@ -51,6 +56,48 @@ def test_adding_a_paper_works_as_printed(tmp_path):
     assert "stepsize" in unknown and "did you mean" in unknown
 
 
+@pytest.mark.parametrize("package", ["curvature", "data", "dynamics", "optimizers", "problems"])
+def test_the_api_page_has_every_public_name_once(package):
+    namespace = importlib.import_module(f"workbench.{package}")
+    page = ROOT / "docs" / "api" / f"{'running' if package == 'dynamics' else package}.md"
+    text = page.read_text(encoding="utf-8")
+    found = re.findall(r"^\.\. auto(?:class|function|exception|data):: (\w+)$", text, flags=re.M)
+    public = [name for name in namespace.__all__ if not inspect.ismodule(getattr(namespace, name))]
+    assert sorted(found) == sorted(public)
+
+
+class Links(HTMLParser):
+    """The places that a page links to, and those that it has."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.to, self.anchors = [], {""}
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        for name, value in attributes:
+            if name in ("href", "src") and value:
+                self.to.append(value)
+            if name == "id" or (tag == "a" and name == "name"):
+                self.anchors.add(value)
+
+
+def broken_links(site):
+    theirs = site / "_static" / "webpack-macros.html"  # a template of the theme
+    pages = {path: Links(path) for path in site.rglob("*.html") if path != theirs}
+    broken = []
+    for path, links in pages.items():
+        for link in links.to:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            known = pages.get(target)
+            if not target.exists() or (known is not None and unquote(parts.fragment) not in known.anchors):
+                broken.append(f"{path.relative_to(site)}: {link}")
+    return broken
+
+
 @pytest.mark.slow
 def test_the_site_builds_without_network_and_without_warnings(tmp_path):
     command = [
@@ -82,3 +129,22 @@ def test_the_site_builds_without_network_and_without_warnings(tmp_path):
     for notebook in (ROOT / "papers").glob("*/paper.toml"):
         if (ROOT / "notebooks" / f"{notebook.parent.name}.ipynb").is_file():
             assert f"_static/papers/{notebook.parent.name}.png" in gallery
+    assert "_static/explorers/unified-sam.html" in gallery
+    assert broken_links(site) == []
+    _search_finds_the_top_eigenvalues(site)
+    documented = {path.stem for path in (site / "api" / "rooms").glob("*.html")}
+    assert documented == {path.parent.name for path in (ROOT / "workbench" / "papers").glob("*/__init__.py")}
+
+
+def _search_finds_the_top_eigenvalues(site):
+    """The site's search looks for its words in titles and index entries first, then in the text."""
+    index = json.loads((site / "searchindex.js").read_text(encoding="utf-8").removeprefix("Search.setIndex(")[:-1])
+    curvature = index["docnames"].index("api/curvature")
+    assert [curvature, "top-eigenvalues"] in index["alltitles"]["Top eigenvalues"]
+    assert any(entry[0] == curvature for entry in index["indexentries"]["largest eigenvalues"])
+    page = (site / "api" / "curvature.html").read_text(encoding="utf-8")
+    section = page[page.index('<section id="top-eigenvalues">') :]
+    assert 'id="workbench.curvature.top_eigenpairs"' in section[: section.index("</section>")]
+    for word in ("top", "eigenvalu"):
+        pages = [index[part].get(word, []) for part in ("terms", "titleterms")]
+        assert any(curvature in (found if isinstance(found, list) else [found]) for found in pages)
