@@ -127,6 +127,22 @@ def test_a_multiple_of_the_identity_has_an_exact_trace():
     assert error < 1e-9 and interval[1] - interval[0] < 1e-9
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("estimate", TRUTH)
+def test_intervals_without_statistical_error_hold_the_value_to_rounding(estimate, dtype):
+    values = torch.tensor([5.0, 4, 3, -2] + [0.0] * (SIZE - 4)).double()
+    for loss, matrix in (
+        quadratic(values, dtype)[::2],
+        (lambda w: 0.5 * w @ w, torch.eye(SIZE, dtype=dtype)),
+        (lambda w: 0.5 * 3.7 * w[7] ** 2, torch.diag(3.7 * torch.eye(SIZE, dtype=dtype)[7])),
+    ):
+        interval = torch.func.vmap(
+            lambda seed, loss=loss: estimate(loss, torch.zeros(SIZE, dtype=dtype), products=20, seed=seed).interval
+        )(torch.arange(20))
+        truth = TRUTH[estimate](matrix.double())
+        assert ((interval[..., 0] <= truth) & (truth <= interval[..., 1])).double().mean() > 0.98
+
+
 def test_too_few_fresh_vectors_give_an_interval_of_hardly_any_use_not_a_guess():
     loss, origin, matrix = quadratic(SKEWED["outliers and bulk"])
     least = torch.func.vmap(lambda seed: frobenius_norm(loss, origin, products=6, seed=seed))(torch.arange(100))

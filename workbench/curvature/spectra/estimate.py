@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class Estimate(NamedTuple):
-    """An estimate with its standard error and a 95 % interval; 0 and of no width where the value is exact (to rounding).
+    """An estimate with its standard error and a 95 % interval; 0 and of no width where the Hessian was computed whole.
 
     The spread of few terms is itself uncertain. The standard error is widened for that: 1.96 of them hold the value as often as
     the interval promises. Where the interval is not symmetric, they reach its farther end.
@@ -47,6 +47,11 @@ def between(value: Tensor, low: Tensor, high: Tensor) -> Estimate:
     """The interval with these ends."""
     farther = torch.maximum(high - value, value - low)
     return Estimate(value, farther / float(ndtri(0.975)), torch.stack([low, high], dim=-1))
+
+
+def rounding(size: Tensor) -> Tensor:
+    """What sums of terms of this joint size (root of the sum of their squares times how many) may be off by rounding."""
+    return 4 * torch.finfo(size.dtype).eps * size
 
 
 def student_quantile(degrees: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from workbench.curvature.products import HVPOperator, hvp_operator
 from workbench.curvature.scales import norm
 from workbench.parameters import Parameters
 
-from .estimate import Estimate, between, exact, mean_square_interval, plug_in, student_quantile, symmetric
+from .estimate import Estimate, between, exact, mean_square_interval, plug_in, rounding, student_quantile, symmetric
 from .sketch import Sketch, unreached, without
 
 
@@ -56,9 +56,9 @@ def trace(loss: Loss, parameters: Parameters, *, products: int = 64, seed: int |
     # Every vector is measured against a basis made of the others, so the estimates depend on pairs of vectors. For a
     # statistic of pairs the variance is twice that of independent terms (a degenerate U-statistic), never more here.
     variance = 2 * _form_variance(mean, room) / number
-    return symmetric(
-        (inside + outside).mean() * sketch.scale, student_quantile(degrees) * variance.sqrt() * sketch.scale
-    )
+    norm_found = (sketch.range_images.square().sum() + mean).sqrt()
+    half = student_quantile(degrees) * variance.sqrt() + rounding(operator.size**0.5 * norm_found)
+    return symmetric((inside + outside).mean() * sketch.scale, half * sketch.scale)
 
 
 def frobenius_norm(loss: Loss, parameters: Parameters, *, products: int = 64, seed: int | Tensor = 0) -> Estimate:
@@ -92,7 +92,7 @@ def frobenius_norm(loss: Loss, parameters: Parameters, *, products: int = 64, se
     known = 2 * sketch.range_images.square().sum() - sketch.core.square().sum()
     low, high = mean_square_interval(mean, degrees, number)
     value, low, high = (torch.sqrt(known + rest) * sketch.scale for rest in (mean, low, high))
-    return between(value, low, high)
+    return between(value, low - rounding(value), high + rounding(value))
 
 
 def diagonal(loss: Loss, parameters: Parameters, *, products: int = 64, seed: int | Tensor = 0) -> Estimate:
@@ -118,8 +118,9 @@ def diagonal(loss: Loss, parameters: Parameters, *, products: int = 64, seed: in
     lost = (gone.mT @ sketch.range) * (gone.mT @ sketch.range_images)
     values = (sketch.range * sketch.range_images).sum(0) - lost + sketch.tests * outside
     variance = outside.square().mean(0) / number
-    degrees = variance.new_full((), number - 1.0)
-    return symmetric(values.mean(0) * sketch.scale, student_quantile(degrees) * variance.sqrt() * sketch.scale)
+    half = student_quantile(variance.new_full((), number - 1.0)) * variance.sqrt()
+    row_norms = (sketch.range_images.square().sum(0) + outside.square().mean(0)).sqrt()
+    return symmetric(values.mean(0) * sketch.scale, (half + rounding(row_norms)) * sketch.scale)
 
 
 def _operator(loss: Loss, parameters: Parameters, products: int) -> HVPOperator:
