@@ -149,7 +149,7 @@ def explorer(**initial: Any) -> Explorer:
         Control(
             "prototype_norm", "normalised prototypes", start["prototype_norm"], kind="choice", choices=(True, False)
         ),
-        Control("ft_steps", "steps", start["ft_steps"], 0, 100, 5, kind="int", meaning="of a session"),
+        Control("ft_steps", "steps", start["ft_steps"], 0, 60, 5, kind="int", meaning="of a session"),
         Control("ft_lr", "step size", start["ft_lr"], 0.001, 0.1, 0.001),
     ]
     return Explorer("How large may the box be?", controls, Panels, (9.5, 4.0), paper="f2m")
