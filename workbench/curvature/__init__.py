@@ -73,3 +73,7 @@ __all__ = [
     "update_jacobian",
     "worst_case",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -33,3 +33,7 @@ __all__ = [
     "trajectory",
     "use_style",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -267,3 +267,7 @@ __all__ = [
     "xsam",
     "zsharp",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

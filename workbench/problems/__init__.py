@@ -97,3 +97,7 @@ __all__ = [
     "sparse_regression",
     "trapped_level",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
