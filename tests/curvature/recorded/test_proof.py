@@ -146,3 +146,13 @@ def test_products_of_a_recording_do_not_depend_on_each_other():
     together = operator(vectors)
     assert torch.equal(operator(vectors.flip(0)).flip(0), together)
     assert torch.equal(vectors, kept)
+
+
+def test_what_is_mostly_unknown_is_left_to_double_backward(products):
+    loss = loss_of(network(nn.LayerNorm(4), nn.Tanh(), nn.GroupNorm(2, 4)))
+    many = nn.Sequential(*(nn.GroupNorm(2, 4) for _ in range(12)))
+    mostly = loss_of(network(many))
+    torch.testing.assert_close(block(mostly), double_backward(mostly), rtol=1e-12, atol=1e-14)
+    assert not products
+    torch.testing.assert_close(block(loss), double_backward(loss), rtol=1e-12, atol=1e-14)
+    assert products

@@ -225,7 +225,7 @@ class Door:
         Raises:
             ValueError: the derivative would miss what it reads there.
         """
-        if self._host is None:
+        if self._host is None or not leaves:
             return
         model, given = self._host[0], self.unflatten(self.flat)
         read = [name for name, entry in model.named_parameters() if name in given and entry in leaves]

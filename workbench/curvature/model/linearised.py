@@ -26,6 +26,8 @@ _OPERATION_BYTES = 384 * 2**10
 a block leaves the caches and is slower than one vector after the other (measured in `benchmarks.bench_products`)."""
 _FEWEST = 4
 """Products that are worth a transform, or a recording."""
+_KNOWN = 0.5
+"""Share of the values below which recorded operations have nothing to gain (an LSTM is one operation to torch)."""
 
 
 class Linearised:
@@ -124,6 +126,8 @@ class Linearised:
         try:
             with door.open():
                 recorded = Recorded(loss, leaves)
+                if recorded.known < _KNOWN:
+                    proofs.setdefault(recorded.operations, False)
                 if recorded.operations not in proofs:
                     direction = probe(door.flat)
                     right = agree(recorded.product(direction), self._backward(direction))

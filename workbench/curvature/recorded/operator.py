@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .kinds import rule_of
 from .lowering import lowered
-from .rules import Part, Rule
+from .rules import General, Part, Rearranged, Rule
 from .tape import Tape, record
 
 
@@ -37,6 +37,10 @@ class Recorded:
         with torch.no_grad():
             rules = {number: rule_of(tape, number) for number in range(tape.leaves, self.count)}
         self.steps = _plan(tape, rules)
+        work = {n: tape.values[n].nbytes for n, rule in rules.items() if not isinstance(rule, (Rearranged, Part))}
+        general = sum(size for number, size in work.items() if isinstance(rules[number], General))
+        self.known = 1 - general / max(1, sum(work.values()))
+        """Share of the computed values whose operations have rules of their own; others cost what double backward costs."""
         self.shape_of = [value.shape for value in tape.values]
         self.like = tape.values[-1]
         self.gradient = self._adjoint()
