@@ -148,8 +148,28 @@ def explorer(**initial: Any) -> Explorer:
         Control(
             "target", "left out", start["target"], kind="choice", choices=DOMAINS, meaning="rotation of the target"
         ),
-        Control("n_converge", "N_s", start["n_converge"], 1, 8, 1, kind="int", meaning="evaluations until converged"),
-        Control("n_tolerance", "N_e", start["n_tolerance"], 1, 12, 1, kind="int", meaning="evaluations until overfit"),
-        Control("tolerance", "r", start["tolerance"], 1.02, 2.0, 0.02, meaning="threshold over the converged loss"),
+        Control(
+            "n_converge",
+            "until converged N_s",
+            start["n_converge"],
+            1,
+            8,
+            1,
+            kind="int",
+            meaning="evaluations until converged",
+        ),
+        Control(
+            "n_tolerance",
+            "until overfit N_e",
+            start["n_tolerance"],
+            1,
+            12,
+            1,
+            kind="int",
+            meaning="evaluations until overfit",
+        ),
+        Control(
+            "tolerance", "tolerance r", start["tolerance"], 1.02, 2.0, 0.02, meaning="threshold over the converged loss"
+        ),
     ]
     return Explorer("What SWAD averages", controls, Panels, paper="swad")
