@@ -88,6 +88,12 @@ def test_diverged_parameters_are_refused():
         spectral_density(quadratic(np.ones(10)), origin(10) + float("nan"))
 
 
+def test_two_probes_give_no_band():
+    with pytest.warns(UserWarning, match="at least 4 are needed"):
+        result = spectral_density(quadratic(np.linspace(0, 1, SIZE)), origin(), probes=2, width=0.1)
+    assert result.band[:, 1].isinf().all() and not result.band[:, 0].any()
+
+
 BANDED = {
     "outliers and bulk": np.concatenate([[30.0, 20.0, 12.0, -5.0], np.linspace(-0.2, 1.0, SIZE - 4)]),
     "decaying": 1 / np.arange(1, SIZE + 1),

@@ -22,6 +22,8 @@ _EXACT = 512
 """Up to this many parameters the exact spectrum is cheaper than the default quadrature ..."""
 _EXACT_STRUCTURED = 2048
 """... and up to this many for a loss whose Hessian is assembled from a network's layers."""
+_FEWEST = 4
+"""Probes of which a band still holds in 93 % of cases, where 95 % are promised; of 2 it does in 91 % (measured)."""
 _CONVERGED = 0.3
 """The quadrature error that a band bears, in units of its half width: beyond, the estimated error is itself far too small."""
 
@@ -35,7 +37,8 @@ class SpectralDensity:
         density: [point]; times P it counts eigenvalues per unit.
         standard_error: [point] of the mean over the probes, from the estimated density itself; 0 where exact.
         band: [point, 2] holds the density of all eigenvalues at every point at once, in 95 % of cases; the quadrature error is
-            added to it. Of no width where exact, infinite (with a warning) where the quadrature has not converged.
+            added to it. Of no width where exact, infinite (with a warning) where the quadrature has not converged or fewer than 4
+            probes were asked for.
         quadrature_error: [point] half the gap between the Gauss rule with one step less and its anti-Gauss partner
             (Laurie 1996); 0 where exact.
         nodes, weights: [probe, step] the quadrature rules; one "probe" with all eigenvalues where exact.
@@ -140,21 +143,25 @@ def spectral_density(
     density = _smooth(grid, values, weights, scale).mean(0)
     gap = (_smooth(grid, *anti, scale) - _smooth(grid, *lower, scale)).mean(0).abs() / 2
     if size <= limit:
-        error = half = torch.zeros_like(density)
+        error, band = torch.zeros_like(density), density[:, None].expand(-1, 2)
     else:
         error, half = _errors(grid, density, values, weights, scale, size, seed)
-    band = _band(density, half, gap)
+        band = _band(density, half, gap, probes)
     return SpectralDensity(grid, density, error, band, gap, values, weights, scale, size <= limit)
 
 
-def _band(density: Tensor, half: Tensor, gap: Tensor) -> Tensor:
+def _band(density: Tensor, half: Tensor, gap: Tensor, probes: int) -> Tensor:
     rounding = 0.1 * torch.finfo(density.dtype).eps ** 0.5 * density.max()
+    unknown = ""
+    if probes < _FEWEST:
+        unknown = f"{probes} probes are too few for a band (at least {_FEWEST} are needed); ask for more probes"
     if (gap > _CONVERGED * half + rounding).any():
-        warnings.warn(
+        unknown = (
             f"the quadrature has not converged (its error is {float(gap.max() / density.max()):.1g} of the largest density), so "
-            "that nothing is known about the density's error and the band is infinite; ask for more steps or a larger width",
-            stacklevel=3,
+            "that nothing is known about the density's error; ask for more steps or a larger width"
         )
+    if unknown:
+        warnings.warn(f"{unknown}. The band is infinite.", stacklevel=3)
         return torch.stack([torch.zeros_like(density), torch.full_like(density, torch.inf)], dim=1)
     return torch.stack([(density - half - gap).clamp(min=0), density + half + gap], dim=1)
 
