@@ -61,7 +61,7 @@ def edge_of_stability(ax: Axes, dataset: Any, name: str | None = None) -> Axes:
         words += f"over the last quarter at {last:.2f} of it"
     finite = lines[0][np.isfinite(lines[0]) & (lines[0] > 0)]
     # Adam's first steps, whose second moment is still small, would press all others to the axis.
-    if len(finite) == len(lines[0]) and finite.max() > 30 * np.median(finite):
+    if len(finite) == len(lines[0]) and finite.max() > 8 * np.median(finite):
         ax.set_yscale("log")
     else:
         ax.set_ylim(bottom=min(0.0, float(np.nanmin(lines))))
