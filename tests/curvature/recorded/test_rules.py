@@ -29,15 +29,21 @@ def by_double_backward(loss, leaves, vector):
 
 
 def compare(loss, points):
+    """Gradient and products along all leaves and along one leaf alone, whose zeros elsewhere are skipped."""
     leaves = [point.clone().requires_grad_() for point in points]
-    vector = normal(sum(leaf.numel() for leaf in leaves), seed=9)
+    sizes = [leaf.numel() for leaf in leaves]
+    whole = normal(sum(sizes), seed=9)
+    parts = [
+        torch.cat([one * (at == number) for at, one in enumerate(whole.split(sizes))]) for number in range(len(sizes))
+    ]
     with plain_kernels():
         recorded = Recorded(loss, leaves)
-        gradient, product = by_double_backward(loss, leaves, vector)
-    for _ in range(2):  # a product leaves nothing behind that the next one would see
+        pairs = [(vector, *by_double_backward(loss, leaves, vector)) for vector in (whole, *parts, whole)]
+    for vector, gradient, product in pairs:
         found = recorded.product(vector)
         assert (found - product).abs().max() <= 1e-12 * product.abs().max()
-    assert (recorded.gradient - gradient).abs().max() <= 1e-12 * gradient.abs().max()
+        assert (recorded.gradient - gradient).abs().max() <= 1e-12 * gradient.abs().max()
+    assert not recorded.product(torch.zeros_like(whole)).any()
     return recorded
 
 

@@ -94,7 +94,7 @@ class Convolution:
 class Bilinear(Rule):
     """x w + b, of which any may be constant: `places` says where left factor, right factor and bias stand among the inputs."""
 
-    looks_at_inputs = True
+    looks_at_inputs = partial = True
 
     def __init__(
         self,
@@ -109,20 +109,21 @@ class Bilinear(Rule):
         self.at_left, self.at_right, self.at_bias = places
         self.inputs = len({place for place in places if place is not None})
 
-    def push(self, changes: Sequence[Tensor], free: Sequence[bool]) -> Tensor:
-        total = None
-        if self.at_left is not None:
-            total = self.by.forward(changes[self.at_left], self.right)
-        if self.at_right is not None:
-            total = self.by.forward(self.left, changes[self.at_right], total)
-        if self.at_bias is not None and self.bias is not None:
-            change = changes[self.at_bias].reshape(self.bias[1])
-            total = change if total is None else total.add_(change)
+    def push(self, changes: Sequence[Any], free: Sequence[bool]) -> Tensor:
+        left, right, bias = (None if at is None else changes[at] for at in (self.at_left, self.at_right, self.at_bias))
+        total = None if left is None else self.by.forward(left, self.right)
+        if right is not None:
+            total = self.by.forward(self.left, right, total)
+        if bias is not None and self.bias is not None:
+            change = bias.reshape(self.bias[1])
+            total = change.expand(self.shape).clone() if total is None else total.add_(change)
         assert total is not None
         return total
 
+    def meet(self, gradient: Tensor) -> None:
+        self.gradient, self.shape = gradient, gradient.shape
+
     def pull(self, gradient: Tensor) -> Parts:
-        self.gradient = gradient
         return self._parts(gradient, None)
 
     def change(self, gradient: Tensor | None, free: bool, changes: Parts, output: Tensor | None) -> Parts:

@@ -130,7 +130,7 @@ def _max_pool(operation: Operation, point: Tensor) -> Rule | None:
     flat = where.flatten(-2)
 
     class Picked(Linear):
-        def push(self, changes: Sequence[Tensor], free: Sequence[bool]) -> Tensor:
+        def push(self, changes: Sequence[Any], free: Sequence[bool]) -> Tensor:
             return changes[0].flatten(-2).gather(-1, flat).reshape(value.shape)
 
     return Picked(operation, [point])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,13 +31,18 @@ class Softmax(Rule):
     def __init__(self, output: Tensor) -> None:
         self.output = output
 
-    def push(self, changes: Sequence[Tensor], free: Sequence[bool]) -> Tensor:
-        self.centred = changes[0] - row_sums(self.output * changes[0])
+    def push(self, changes: Sequence[Any], free: Sequence[bool]) -> Tensor:
+        self.centred = self._centred(changes[0])
         return self.output * self.centred
 
+    def _centred(self, vector: Tensor) -> Tensor:
+        return vector - row_sums(self.output * vector)
+
+    def meet(self, gradient: Tensor) -> None:
+        self.gradient = self._centred(gradient)
+
     def pull(self, gradient: Tensor) -> Parts:
-        self.gradient = gradient - row_sums(self.output * gradient)
-        return (self.output * self.gradient,)
+        return (self._centred(gradient).mul_(self.output),)
 
     def change(self, gradient: Tensor | None, free: bool, changes: Parts, output: Tensor | None) -> Parts:
         total = (
@@ -54,20 +60,22 @@ class LogSoftmax(Rule):
     def __init__(self, output: Tensor, dim: int) -> None:
         self.probabilities, self.dim = output.exp(), dim
 
-    def push(self, changes: Sequence[Tensor], free: Sequence[bool]) -> Tensor:
+    def push(self, changes: Sequence[Any], free: Sequence[bool]) -> Tensor:
         return changes[0] - (self.probabilities * changes[0]).sum(self.dim, keepdim=True)
 
-    def _transposed(self, gradient: Tensor) -> Tensor:
-        return gradient - self.probabilities * gradient.sum(self.dim, keepdim=True)
+    def meet(self, gradient: Tensor) -> None:
+        self.curve = -self.probabilities * gradient.sum(self.dim, keepdim=True)
 
     def pull(self, gradient: Tensor) -> Parts:
-        self.curve = -self.probabilities * gradient.sum(self.dim, keepdim=True)
-        return (self._transposed(gradient),)
+        return (gradient - self.probabilities * gradient.sum(self.dim, keepdim=True),)
 
     def change(self, gradient: Tensor | None, free: bool, changes: Parts, output: Tensor | None) -> Parts:
         assert output is not None
         along = self.curve * output
-        return (along if gradient is None else along.add_(self._transposed(gradient)),)
+        if gradient is not None:
+            along += gradient
+            along -= self.probabilities * gradient.sum(self.dim, keepdim=True)
+        return (along,)
 
 
 def normalise(values: Tensor, dims: int, eps: float) -> Tensor:
@@ -97,13 +105,15 @@ class Normalise(Rule):
     def _averaged(self, one: Tensor, other: Tensor) -> Tensor:
         return row_sums(one * other, self.dims).mul_(self.scale)
 
-    def push(self, changes: Sequence[Tensor], free: Sequence[bool]) -> Tensor:
+    def push(self, changes: Sequence[Any], free: Sequence[bool]) -> Tensor:
         return self._apply(changes[0])
 
-    def pull(self, gradient: Tensor) -> Parts:
+    def meet(self, gradient: Tensor) -> None:
         self.pulled = self._apply(gradient)
         self.along = self._averaged(self.output, gradient)
-        return (self.pulled,)
+
+    def pull(self, gradient: Tensor) -> Parts:
+        return (self._apply(gradient),)
 
     def change(self, gradient: Tensor | None, free: bool, changes: Parts, output: Tensor | None) -> Parts:
         change = changes[0]

@@ -56,34 +56,55 @@ class Recorded:
                 if isinstance(step.rule, Part):
                     totals.add_part(step.inputs[0], step.rule, gradient)
                     continue
+                step.rule.meet(gradient)
                 for at, part in zip(step.inputs, step.rule.pull(gradient), strict=True):
                     totals.add(at, part, False)
             return totals.flat()
 
     def product(self, vector: Float[Tensor, " parameter"]) -> Float[Tensor, " parameter"]:
-        """The Hessian times a vector."""
+        """The Hessian times a vector. What its zeros leave unchanged is skipped, a parameter as a whole at a time."""
         with torch.no_grad():
-            changes: list[Any] = [None] * self.count
-            for number, part in enumerate(vector.split(self.sizes)):
-                changes[number] = part.view(self.shapes[number])
-            for step in self.steps:
-                changes[step.number] = step.rule.push([changes[at] for at in step.inputs], step.free)
-                for at in step.gone:
-                    changes[at] = None
+            changes, changed = self._forward(vector)
             totals = _Totals(self)
             for step in reversed(self.steps):
                 gradient, free = totals.take(step.number)
-                rule = step.rule
+                rule, output = step.rule, changes[step.number]
+                changes[step.number] = None
+                inputs = [changes[at] for at in step.inputs]
                 if isinstance(rule, Part):
                     if gradient is not None:
                         totals.add_part(step.inputs[0], rule, gradient)
                     continue
-                parts = rule.change(gradient, free, [changes[at] for at in step.inputs], changes[step.number])
-                own = rule.fresh or (free and rule.passes)
+                if step.number in changed:
+                    parts, own = rule.change(gradient, free, inputs, output), rule.fresh or (free and rule.passes)
+                elif gradient is not None:
+                    parts, own = rule.pull(gradient), rule.fresh
+                else:
+                    continue
                 for at, part in zip(step.inputs, parts, strict=True):
                     totals.add(at, part, own)
-                changes[step.number] = None
             return totals.flat()
+
+    def _forward(self, vector: Tensor) -> tuple[list[Any], set[int]]:
+        """The changes of all values that something looks at afterwards, and which operations have an input that changes."""
+        changes: list[Any] = [None] * self.count
+        changed: set[int] = set()
+        for number, part in enumerate(vector.split(self.sizes)):
+            if not vector.is_cpu or part.any():
+                changes[number] = part.view(self.shapes[number])
+        for step in self.steps:
+            inputs = [changes[at] for at in step.inputs]
+            if any(entry is not None for entry in inputs):
+                changed.add(step.number)
+                if not step.rule.partial:
+                    inputs = [
+                        self.like.new_zeros(self.shape_of[at]) if entry is None else entry
+                        for at, entry in zip(step.inputs, inputs, strict=True)
+                    ]
+                changes[step.number] = step.rule.push(inputs, step.free)
+            for at in step.gone:
+                changes[at] = None
+        return changes, changed
 
 
 @dataclass(frozen=True)

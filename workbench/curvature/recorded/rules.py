@@ -8,7 +8,7 @@ computed when the rule is made, or when it meets the gradient ȳ.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -24,7 +24,8 @@ Parts = Sequence[Tensor | None]
 class Rule:
     """One operation at one point. Inputs are those of `Operation.inputs`, in that order.
 
-    Where an argument is said to be `free`, nothing else looks at its memory, and the result may be written there.
+    Where an argument is said to be `free`, nothing else looks at its memory, and the result may be written there. Changes that
+    are None are zero: of some inputs if `partial`, never of all.
     """
 
     fresh: ClassVar[bool] = True
@@ -33,16 +34,20 @@ class Rule:
     """The same of `push`."""
     passes: bool = False
     """Whether both return, if not memory of their own, what went in, every entry once: free if that was."""
+    partial: ClassVar[bool] = False
     looks_at_inputs: bool = False
     looks_at_output: bool = False
     """Whether `change` is to be given the changes of the inputs, or of the output."""
 
-    def push(self, changes: Sequence[Tensor], free: Sequence[bool]) -> Tensor:
+    def push(self, changes: Sequence[Any], free: Sequence[bool]) -> Tensor:
         """Change of the output."""
         raise NotImplementedError
 
+    def meet(self, gradient: Tensor) -> None:
+        """Compute once what depends on the output's gradient alone."""
+
     def pull(self, gradient: Tensor) -> Parts:
-        """Gradients of the inputs; what depends on `gradient` alone may be kept for `change`. Called once."""
+        """Gradients of the inputs."""
         raise NotImplementedError
 
     def change(self, gradient: Tensor | None, free: bool, changes: Parts, output: Tensor | None) -> Parts:
@@ -69,7 +74,7 @@ class Linear(Constant):
             # The edge keeps the graph and not the output.
             self.edge = torch.autograd.graph.get_gradient_edge(forward(*self.points))
 
-    def push(self, changes: Sequence[Tensor], free: Sequence[bool]) -> Tensor:
+    def push(self, changes: Sequence[Any], free: Sequence[bool]) -> Tensor:
         return self.forward(*changes)
 
     def pull(self, gradient: Tensor) -> Parts:
@@ -86,7 +91,7 @@ class Rearranged(Constant):
     ) -> None:
         self.forward, self.backward, self.passes = forward, backward, passes
 
-    def push(self, changes: Sequence[Tensor], free: Sequence[bool]) -> Tensor:
+    def push(self, changes: Sequence[Any], free: Sequence[bool]) -> Tensor:
         return self.forward(changes[0])
 
     def pull(self, gradient: Tensor) -> Parts:
@@ -101,7 +106,7 @@ class Part(Rule):
     def __init__(self, view: Callable[[Tensor], Tensor]) -> None:
         self.view = view
 
-    def push(self, changes: Sequence[Tensor], free: Sequence[bool]) -> Tensor:
+    def push(self, changes: Sequence[Any], free: Sequence[bool]) -> Tensor:
         return self.view(changes[0])
 
     def add_to(self, total: Tensor, gradient: Tensor) -> None:
@@ -112,15 +117,19 @@ class Sum(Constant):
     """a x + b z of one or two inputs, broadcast."""
 
     fresh = False
+    partial = True
 
     def __init__(self, shape: torch.Size, shapes: Sequence[torch.Size], scales: Sequence[float]) -> None:
         self.shape, self.shapes, self.scales = shape, shapes, scales
         self.fresh_push = len(shapes) == 2
 
-    def push(self, changes: Sequence[Tensor], free: Sequence[bool]) -> Tensor:
+    def push(self, changes: Sequence[Any], free: Sequence[bool]) -> Tensor:
+        there = [(change, scale) for change, scale in zip(changes, self.scales, strict=True) if change is not None]
+        if len(there) == 1:
+            change, scale = there[0]
+            alone = (change if scale == 1 else change * scale).expand(self.shape)
+            return alone.clone() if self.fresh_push else alone
         first = changes[0] if self.scales[0] == 1 else changes[0] * self.scales[0]
-        if len(changes) == 1:
-            return first.expand(self.shape)
         if free[0] and first.shape == self.shape:
             return first.add_(changes[1], alpha=self.scales[1])
         if free[1] and self.scales[1] == 1 and changes[1].shape == self.shape:
@@ -147,12 +156,14 @@ class Elementwise(Rule):
         self.curve = None if bend is None or not bool(bend.any()) else bend
         self.looks_at_inputs = self.curve is not None
 
-    def push(self, changes: Sequence[Tensor], free: Sequence[bool]) -> Tensor:
+    def push(self, changes: Sequence[Any], free: Sequence[bool]) -> Tensor:
         return changes[0].mul_(self.slope) if free[0] else changes[0] * self.slope
 
-    def pull(self, gradient: Tensor) -> Parts:
+    def meet(self, gradient: Tensor) -> None:
         if self.curve is not None:
             self.curve.mul_(gradient)
+
+    def pull(self, gradient: Tensor) -> Parts:
         return (gradient * self.slope,)
 
     def change(self, gradient: Tensor | None, free: bool, changes: Parts, output: Tensor | None) -> Parts:
@@ -178,18 +189,22 @@ class General(Rule):
             self.output = operation(*self.points)
         self.bends: Parts = ()
 
-    def pull(self, gradient: Tensor) -> Parts:
+    def meet(self, gradient: Tensor) -> None:
         self.weights = gradient.clone().requires_grad_()
         if not self.output.requires_grad:
-            self.pulled: list[Tensor | None] = [None] * len(self.points)
-            return self.pulled
+            self.pulled: Parts = [None] * len(self.points)
+            return
         with torch.enable_grad():
-            self.pulled = list(
-                torch.autograd.grad(self.output, self.points, self.weights, create_graph=True, allow_unused=True)
+            self.pulled = torch.autograd.grad(
+                self.output, self.points, self.weights, create_graph=True, allow_unused=True
             )
-        return [None if entry is None else entry.detach() for entry in self.pulled]
 
-    def push(self, changes: Sequence[Tensor], free: Sequence[bool]) -> Tensor:
+    def pull(self, gradient: Tensor) -> Parts:
+        if not self.output.requires_grad:
+            return [None] * len(self.points)
+        return torch.autograd.grad(self.output, self.points, gradient, retain_graph=True, allow_unused=True)
+
+    def push(self, changes: Sequence[Any], free: Sequence[bool]) -> Tensor:
         pairs = [(g, c) for g, c in zip(self.pulled, changes, strict=True) if g is not None and g.requires_grad]
         if not pairs:
             self.bends = [None] * len(self.points)
@@ -201,10 +216,9 @@ class General(Rule):
 
     def change(self, gradient: Tensor | None, free: bool, changes: Parts, output: Tensor | None) -> Parts:
         bends, self.bends = self.bends, ()
-        if gradient is None or not self.output.requires_grad:
+        if gradient is None:
             return bends
-        pulled = torch.autograd.grad(self.output, self.points, gradient, retain_graph=True, allow_unused=True)
-        return [_both(one, other) for one, other in zip(pulled, bends, strict=True)]
+        return [_both(one, other) for one, other in zip(self.pull(gradient), bends, strict=True)]
 
 
 def _both(one: Tensor | None, other: Tensor | None) -> Tensor | None:
