@@ -2,13 +2,14 @@
 
 import types
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
 
 import workbench as wb
-from workbench.papers.f2m import explorer, published
+from workbench.papers.f2m import explorer, figures, published
 from workbench.papers.f2m.base import train_bases
 from workbench.papers.f2m.embeddings import Dense
 from workbench.papers.f2m.episodes import deal, images
@@ -106,6 +107,18 @@ def test_a_seed_that_has_not_converged_is_in_no_mean():
     assert not study.good("standard").all() and study.good("standard").sizes["seed"] == 2
     assert np.isnan(study.last("baseline")).equals(~study.good("standard"))
     assert np.isnan(study.accuracy("f2m")).any()
+
+
+def test_figures_without_a_converged_seed_say_so():
+    study = Study.of(parameters(base_steps=25))
+    found = {name: study.noise_measures(name, [0.01, 0.02], 2, n=1) for name in ("standard", "f2m")}
+    assert not study.good("standard").any() and np.isnan(found["standard"].drift).all()
+    drawn = figures.draw_noise(found, {"drift": (found["f2m"].drift / found["standard"].drift).isel(radius=0).values})
+    labels = [text.get_text() for text in drawn.axes[0].get_legend().get_texts()]
+    assert len(labels) == 2 and all("not converged" in label for label in labels)
+    gains = figures.draw_gains(study, ["f2m", "baseline"], {})
+    assert len(gains.axes) == 2
+    plt.close("all")
 
 
 def test_widths_and_bases_have_their_axes():

@@ -88,7 +88,10 @@ def draw_noise(found: Mapping[str, xr.Dataset], ratios: Mapping[str, np.ndarray]
             colour, dash, marker = STYLES[name]
             line = {"color": colour, "linestyle": dash, "marker": marker}
             samples = measured[measure].transpose("seed", "radius")
-            figures.band(ax, None, samples, BASES[name], average="geometric", log=True, **line)
+            # Where no seed has converged there is nothing to draw, and no logarithm of it.
+            seen = bool(np.isfinite(samples).any())
+            label = BASES[name] if seen else f"{BASES[name]} (not converged)"
+            figures.band(ax, None, samples, label, average="geometric" if seen else "mean", log=seen, **line)
         ax.set(xscale="log", xlabel="radius of the noise", ylabel=label)
         radii = next(iter(found.values())).radius.values
         ax.xaxis.set_major_locator(FixedLocator(radii.tolist()))

@@ -31,7 +31,7 @@ class Method:
 
 
 def base_recipes(p: Any) -> dict[str, BaseTraining]:
-    """standard: no noise; fm: noise (FM); f2m: noise and PF; wide: FM with noise as wide as the radius of measurement."""
+    """standard: no noise; fm: noise (FM); f2m: noise and PF; wide: FM with uniform noise as wide as the radius of measurement."""
     common: dict[str, Any] = {
         "base_steps": p.base_steps,
         "base_lr": p.base_lr,
@@ -45,7 +45,7 @@ def base_recipes(p: Any) -> dict[str, BaseTraining]:
         "standard": standard,
         "fm": BaseTraining(p.b, 0.0, **noisy),
         "f2m": BaseTraining(p.b, p.lam, pf_gradient=p.pf_gradient, **noisy),
-        "wide": BaseTraining(p.radius, 0.0, **noisy),
+        "wide": BaseTraining(p.radius, 0.0, p.m_draws, **common),
     }
 
 
