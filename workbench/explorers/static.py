@@ -39,7 +39,7 @@ STYLE = """
 .static-explorer small { opacity: .75; }
 .static-explorer .picture { position: relative; background: #fff; width: fit-content; }
 .static-explorer .picture img { display: block; max-width: 100%; height: auto; }
-.static-explorer .picture img + img { position: absolute; inset: 0; }
+.static-explorer .picture img + img { position: absolute; inset: 0; background: none; }
 .static-explorer .picture img[hidden] { display: none; }
 .static-explorer .picture.none { visibility: hidden; }
 .static-explorer .readout { display: block; min-height: 1.5em; }

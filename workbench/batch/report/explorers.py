@@ -17,7 +17,7 @@ def fragments(papers: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     for slug in known:
         explorer = importlib.import_module(explorer_module(slug)).explorer()
         try:
-            found[slug] = static.fragment(explorer, static.BUDGET // len(known), level=4)
+            found[slug] = static.fragment(explorer, static.BUDGET // len(known), level=3)
         except ValueError:
             continue
     return found
