@@ -23,8 +23,13 @@ def plain(batch: Batch) -> Batch:
 
 def tensors(batch: Batch) -> list[Tensor]:
     """Its tensors that have samples."""
-    leaves = [batch] if isinstance(batch, Tensor) else tree.tree_leaves(batch)
+    leaves = [batch] if isinstance(batch, Tensor) else batch if _flat(batch) else tree.tree_leaves(batch)
     return [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.ndim > 0]
+
+
+def _flat(batch: Batch) -> bool:
+    """The usual case, which is spared the cost of a tree."""
+    return type(batch) is tuple and all(isinstance(entry, Tensor) for entry in batch)
 
 
 def count(name: str, batch: Batch) -> int:
@@ -98,7 +103,8 @@ def joined(loader: Iterable[Any], size: int) -> Iterator[Batch]:
     refuse_chance(loader)
     kept, number, empty = [], 0, True
     for batch in loader:
-        kept.append(plain(batch))
+        batch = plain(batch)
+        kept.append(tuple(batch) if type(batch) is list else batch)
         number, empty = number + count("batch", kept[-1]), False
         if number >= size:
             whole, number = _together(kept), number % size
@@ -114,6 +120,8 @@ def joined(loader: Iterable[Any], size: int) -> Iterator[Batch]:
 def _together(batches: list[Batch]) -> Batch:
     if len(batches) == 1:
         return batches[0]
+    if all(_flat(batch) for batch in batches):
+        return tuple(torch.cat(entries) for entries in zip(*batches, strict=True))
     return tree.tree_map(lambda *leaves: torch.cat(leaves) if isinstance(leaves[0], Tensor) else leaves[0], *batches)
 
 

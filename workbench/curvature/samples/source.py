@@ -30,7 +30,7 @@ class Source:
         network, self.chunk = recognised(loss), chunk_size(loss, parameters, chunk)
         self.network = network if _structured(loss, parameters) else None
         self.sample_loss, self.data = sample_problem(loss, data)
-        self.offset = 0
+        self.offset, self.samples = 0, batches.count("data", self.data)
         # Under a torch.func transform nothing may be written into a plain buffer.
         wrapped = (*leaves(parameters), *batches.tensors(self.data))
         self.transformed = any(torch._C._functorch.is_functorch_wrapped_tensor(tensor) for tensor in wrapped)
@@ -44,10 +44,6 @@ class Source:
         self.door.require_deterministic(lambda vector: _sum(few, self.unflatten(vector)))
 
     @property
-    def samples(self) -> int:
-        return batches.count("data", self.data)
-
-    @property
     def starts(self) -> range:
         """Where the chunks begin."""
         return range(0, self.samples, self.chunk)
@@ -56,6 +52,7 @@ class Source:
         """The same of other samples, before which there are `offset`, with what is known about the loss."""
         other = copy.copy(self)
         other.data, other.offset = _checked(data), offset
+        other.samples = batches.count("data", other.data)
         return other
 
     def gradients(self, start: int, buffer: Tensor | None = None) -> Tensor:
