@@ -24,6 +24,8 @@ from .traffic import Traffic
 _OPERATION_BYTES = 384 * 2**10
 """What an operation on a block of vectors should move on average. Less, and torch's own cost of an operation counts; more, and
 a block leaves the caches and is slower than one vector after the other (measured in `benchmarks.bench_products`)."""
+_ACCELERATOR = 256
+"""How many times more an operation should move on a GPU, where starting one costs more (a guess; not measured)."""
 _FEWEST = 4
 """Products that are worth a transform, or a recording."""
 _KNOWN = 0.5
@@ -101,7 +103,8 @@ class Linearised:
         """One product, and from what it moves how many to make at once."""
         with Traffic() as traffic:
             product = self._backward(vector)
-        size = _OPERATION_BYTES * traffic.operations // max(1, traffic.bytes) if traffic.operations else 1
+        room = _OPERATION_BYTES * traffic.operations * (1 if vector.is_cpu else _ACCELERATOR)
+        size = room // max(1, traffic.bytes) if traffic.operations else 1
         self.door.facts[self._kind] = size, "loop" if size < _FEWEST else None
         return product
 
@@ -132,9 +135,7 @@ class Linearised:
                     direction = probe(door.flat)
                     right = agree(recorded.product(direction), self._backward(direction))
                     proofs[recorded.operations] = right and agree(recorded.gradient, self._tape[1].detach())
-        except torch.OutOfMemoryError:
-            raise
-        except Exception:  # whatever a model does that a list of operations does not say: double backward serves
+        except Exception:  # whatever a model does that a list of operations does not say, or no memory for its values
             proofs.setdefault(None, bool(proofs))
             return None
         if not proofs[recorded.operations]:
