@@ -59,6 +59,7 @@ def _without_docstrings(content: bytes) -> list[bytes]:
         inside += [one for one in node.body if isinstance(one, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))]
         if ast.get_docstring(node, clean=False) is not None:
             words = node.body[0]
+            assert words.end_lineno is not None
             first, last = words.lineno - 1, words.end_lineno - 1
             kept = lines[first][: words.col_offset] + b'""' + lines[last][words.end_col_offset :]
             lines[first : last + 1] = [kept] + [b""] * (last - first)
