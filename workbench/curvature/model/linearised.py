@@ -23,7 +23,8 @@ from .traffic import Traffic
 
 _OPERATION_BYTES = 384 * 2**10
 """What an operation on a block of vectors should move on average. Less, and torch's own cost of an operation counts; more, and
-a block leaves the caches and is slower than one vector after the other (measured in `benchmarks.bench_products`)."""
+a block leaves the caches and is slower than one vector after the other. Chosen from timings of four of the networks of
+`benchmarks.bench_products`, at 3 to 1,000 samples, on one core; the table there shows what comes of it."""
 _ACCELERATOR = 256
 """How many times more an operation should move on a GPU, where starting one costs more (a guess; not measured)."""
 _FEWEST = 4
