@@ -301,18 +301,6 @@ def test_sweeps_that_differ_in_another_parameter_are_small_multiples_on_one_scal
         assert len(marks) > 1 and all(one == marks[0] for one in marks)
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    api = pytest.importorskip("playwright.sync_api")
-    if not Path("/usr/bin/chromium").exists():
-        pytest.skip("Debian's chromium is not installed")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=flags)
-        yield browser
-        browser.close()
-
-
 @pytest.mark.browser
 def test_claims_are_searched_filtered_and_sorted(site, chromium):
     tab = chromium.new_page(viewport={"width": 1280, "height": 900})

@@ -109,18 +109,15 @@ def server(repository, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def context(tmp_path_factory):
+def context(driver, tmp_path_factory):
     """A browser with an empty profile."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch_persistent_context(
-            str(tmp_path_factory.mktemp("profile")),
-            executable_path=str(CHROMIUM),
-            headless=True,
-            args=FLAGS,
-            viewport={"width": 1280, "height": 900},
-        )
-        opened.set_default_timeout(120_000)
-        yield opened
-        opened.close()
+    opened = driver.chromium.launch_persistent_context(
+        str(tmp_path_factory.mktemp("profile")),
+        executable_path=str(CHROMIUM),
+        headless=True,
+        args=FLAGS,
+        viewport={"width": 1280, "height": 900},
+    )
+    opened.set_default_timeout(120_000)
+    yield opened
+    opened.close()

@@ -6,7 +6,6 @@ import html
 import io
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -126,41 +125,33 @@ def test_what_is_no_parameter_of_the_card_is_called_view_only():
 
 
 @pytest.mark.browser
-def test_a_slider_is_moved_from_the_keyboard(page, tmp_path):
-    api = pytest.importorskip("playwright.sync_api")
-    if not Path("/usr/bin/chromium").exists():
-        pytest.skip("Debian's chromium is not installed")
+def test_a_slider_is_moved_from_the_keyboard(page, chromium, tmp_path):
     path = tmp_path / "page.html"
     path.write_text(page.replace("<style>", "<style>img { background: #fff; }"), encoding="utf-8")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=flags)
-        tab = browser.new_page(viewport={"width": 390, "height": 800})
-        faults = []
-        tab.on("pageerror", lambda error: faults.append(str(error)))
-        tab.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
-        tab.goto(path.as_uri())
-        slope, height = tab.locator("input[type=range]").all()
-        assert tab.locator(".readout").inner_text() == "ends at 0.50 & more"
-        slope.focus()
-        tab.keyboard.press("Home")
-        assert slope.get_attribute("aria-valuetext") == "0"
-        assert tab.locator(".readout").inner_text() == "ends at 0.00 & more"
-        height.focus()
-        tab.keyboard.press("ArrowRight")
-        moved = float(height.get_attribute("aria-valuetext"))
-        assert tab.locator(".readout").inner_text() == f"ends at {moved:.2f} & more", "the first two move together"
-        tab.locator("select").select_option("dots")
-        assert (slope.get_attribute("aria-valuetext"), height.get_attribute("aria-valuetext")) == ("0.5", "0")
-        assert "kind dots" in tab.locator(".picture img").first.get_attribute("alt")
-        over = tab.locator(".picture img").nth(1)
-        assert over.is_visible()
-        assert over.evaluate("image => getComputedStyle(image).backgroundColor") == "rgba(0, 0, 0, 0)", (
-            "hides the first"
-        )
-        tab.get_by_role("button", name="Reset").click()
-        assert tab.locator(".readout").inner_text() == "ends at 0.50 & more"
-        assert not tab.locator(".picture img").nth(1).is_visible()
-        assert tab.evaluate("document.documentElement.scrollWidth") <= 390
-        assert faults == []
-        browser.close()
+    tab = chromium.new_page(viewport={"width": 390, "height": 800})
+    faults = []
+    tab.on("pageerror", lambda error: faults.append(str(error)))
+    tab.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+    tab.goto(path.as_uri())
+    slope, height = tab.locator("input[type=range]").all()
+    assert tab.locator(".readout").inner_text() == "ends at 0.50 & more"
+    slope.focus()
+    tab.keyboard.press("Home")
+    assert slope.get_attribute("aria-valuetext") == "0"
+    assert tab.locator(".readout").inner_text() == "ends at 0.00 & more"
+    height.focus()
+    tab.keyboard.press("ArrowRight")
+    moved = float(height.get_attribute("aria-valuetext"))
+    assert tab.locator(".readout").inner_text() == f"ends at {moved:.2f} & more", "the first two move together"
+    tab.locator("select").select_option("dots")
+    assert (slope.get_attribute("aria-valuetext"), height.get_attribute("aria-valuetext")) == ("0.5", "0")
+    assert "kind dots" in tab.locator(".picture img").first.get_attribute("alt")
+    over = tab.locator(".picture img").nth(1)
+    assert over.is_visible()
+    assert over.evaluate("image => getComputedStyle(image).backgroundColor") == "rgba(0, 0, 0, 0)", "hides the first"
+    tab.get_by_role("button", name="Reset").click()
+    assert tab.locator(".readout").inner_text() == "ends at 0.50 & more"
+    assert not tab.locator(".picture img").nth(1).is_visible()
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+    assert faults == []
+    tab.close()
